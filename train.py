@@ -1,0 +1,40 @@
+"""Train an ElasticNet that predicts a wine's quality from its raw measurements.
+
+    mlflow run . -P alpha=0.5 -P l1_ratio=0.1
+    python train.py 0.5 0.1
+"""
+
+import mlflow
+from sklearn.linear_model import ElasticNet
+
+from wine import command_line, judgement, record, table
+
+
+def build(alpha, l1_ratio):
+    """Return the estimator, not fitted."""
+    return ElasticNet(alpha=alpha, l1_ratio=l1_ratio, random_state=42)
+
+
+def split(wines):
+    """Return the wines to train on and the wines to judge by."""
+    return table.split(wines, wines[table.QUALITY], test_size=0.25, random_state=40)
+
+
+def main():
+    parser = command_line.Parser(__doc__)
+    parser.add("alpha", command_line.number(0), 1.0, "strength of the penalty on coefficients")
+    parser.add("l1_ratio", command_line.number(0, 1), 0.1, "share of L1 in it, the rest is L2")
+    parser.add("data", str, "wine-quality.csv", "path or URL of the table")
+    parameters = parser.read()
+
+    wines = split(table.read(parameters["data"]))
+    with mlflow.start_run():
+        estimator = build(parameters["alpha"], parameters["l1_ratio"])
+        converged = judgement.fit(estimator, wines, remedy="raise alpha")
+        scores = judgement.scores(estimator, wines)
+        figures = judgement.figures(estimator, wines)
+        record.training(estimator, parameters, wines, scores, figures, converged)
+
+
+if __name__ == "__main__":
+    command_line.run(main)

@@ -1,0 +1,140 @@
+"""The command line: positional parameters with defaults, checked, and refused in one line."""
+
+import argparse
+import difflib
+import math
+import sys
+
+from wine import Refusal
+
+
+def number(at_least=-math.inf, at_most=math.inf):
+    """Make a converter from text to a finite number within bounds.
+
+    Parameters
+    ----------
+    at_least, at_most : float
+        The bounds, both allowed.
+
+    Returns
+    -------
+    callable
+        str -> float; raises `argparse.ArgumentTypeError`, which says what is allowed.
+    """
+    allowed = f"a number from {at_least:g}" + (f" to {at_most:g}" if at_most < math.inf else " up")
+    return _converter(float, lambda value: at_least <= value <= at_most, allowed)
+
+
+def whole_number(at_least, optional=False):
+    """Make a converter from text to a whole number with a lower bound.
+
+    Parameters
+    ----------
+    at_least : int
+        The lower bound, allowed.
+    optional : bool
+        Whether the text None is allowed, too.
+
+    Returns
+    -------
+    callable
+        str -> int or None; raises `argparse.ArgumentTypeError`, which says what is allowed.
+    """
+    at_most = 2**31 - 1  # what scikit-learn's compiled code can hold
+    allowed = f"a whole number from {at_least} to {at_most}" + (" or None" if optional else "")
+    convert = _converter(int, lambda value: at_least <= value <= at_most, allowed)
+    return lambda text: None if optional and text == "None" else convert(text)
+
+
+def _converter(convert, within, allowed):
+    def checked(text):
+        try:
+            value = convert(text)
+        except ValueError:
+            value = math.nan
+        if not (within(value) and math.isfinite(value)):
+            raise argparse.ArgumentTypeError(f"received {text!r}, allowed is {allowed}")
+        return value
+
+    return checked
+
+
+class Parser(argparse.ArgumentParser):
+    """An `argparse.ArgumentParser` for positional parameters as an MLproject passes them.
+
+    Parameters
+    ----------
+    description : str
+        The script's docstring, shown by --help.
+    """
+
+    def __init__(self, description):
+        super().__init__(
+            description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        self.names = []
+
+    def add(self, name, convert, default, explanation):
+        """Declare the next positional parameter: its converter, default and explanation."""
+        self.names.append(name)
+        self.add_argument(
+            name, type=convert, nargs="?", default=default, help=f"{explanation} ({default})"
+        )
+
+    def read(self, argv=None):
+        """Read the command line.
+
+        Parameters
+        ----------
+        argv : list of str, optional
+            The arguments; by default those of this process.
+
+        Returns
+        -------
+        dict
+            A value for each declared parameter, in the order of declaration.
+
+        Raises
+        ------
+        SystemExit
+            With status 2, after one line on standard error, if an argument cannot be accepted.
+        """
+        argv = sys.argv[1:] if argv is None else argv
+        if argv in (["-h"], ["--help"]):
+            self.parse_args(argv)
+        allowed = f"allowed are, by position, {', '.join(self.names)}"
+        # mlflow run appends what MLproject does not declare, as: --name value
+        undeclared = next((argument[2:] for argument in argv if argument.startswith("--")), None)
+        if undeclared is not None:
+            close = difflib.get_close_matches(undeclared, self.names, n=1)
+            guess = f", did you mean {close[0]}?" if close else ","
+            self.error(f"received the undeclared parameter {undeclared!r}{guess} {allowed}")
+        if len(argv) > len(self.names):
+            self.error(f"received {len(argv)} arguments, {allowed}")
+        return vars(self.parse_args(["--", *argv]))  # after --, -1e-3 is a value, not an option
+
+    def error(self, message):
+        """Refuse with one line instead of argparse's usage and message."""
+        self.exit(2, f"{self.prog}: {message}\n")
+
+
+def run(main):
+    """Run a script's main function; end a refusal and Ctrl-C with one line, not a traceback.
+
+    Parameters
+    ----------
+    main : callable
+        Takes no arguments.
+
+    Raises
+    ------
+    SystemExit
+        With status 1 after a refusal, 130 after Ctrl-C.
+    """
+    try:
+        main()
+    except Refusal as refusal:
+        sys.exit(f"{sys.argv[0]}: {refusal}")
+    except KeyboardInterrupt:
+        print(f"{sys.argv[0]}: interrupted", file=sys.stderr)
+        sys.exit(130)

@@ -1,0 +1,156 @@
+"""The record: what a training leaves in MLflow and says on the screen."""
+
+from importlib.metadata import version
+from pathlib import Path
+
+import mlflow
+from mlflow.models import ModelSignature
+from mlflow.types import ColSpec, Schema
+from mlflow.utils.uri import is_local_uri
+from sklearn.base import is_classifier
+
+from wine.judgement import final_step
+from wine.table import PROJECT, locate
+
+REQUIREMENTS = ("mlflow", "scikit-learn", "skops", "pandas", "numpy")
+
+
+def training(estimator, parameters, split, scores, figures, converged, trusted_types=()):
+    """Record one training in the active run, and print it with what to do next.
+
+    Parameters
+    ----------
+    estimator : scikit-learn regressor or classifier
+        Fitted; raw measurements go in.
+    parameters : dict
+        The entry point's parameters, `data` among them.
+    split : wine.table.Split
+        The wines.
+    scores : DataFrame
+        The metrics, as `wine.judgement.scores` returns them.
+    figures : dict
+        A matplotlib Figure for each file name.
+    converged : bool
+        Whether the fit converged.
+    trusted_types : sequence of str
+        The types in the estimator that skops does not trust by itself.
+    """
+    run_id = mlflow.active_run().info.run_id
+    name = type(final_step(estimator)).__name__
+    steps = [step for _, step in getattr(estimator, "steps", [("", estimator)])]
+    shaping = {key: value for step in steps for key, value in step.get_params().items()}
+    shaping |= {"test_size": split.test_size, "split_random_state": split.random_state}
+    shaping |= parameters
+    # mlflow run has logged what the user typed: 1 may not be logged again as 1.0
+    logged = mlflow.get_run(run_id).data.params
+    mlflow.log_params({key: value for key, value in shaping.items() if key not in logged})
+
+    trained_on = _dataset(split.X_train, split.y_train, parameters["data"], "training")
+    judged_by = _dataset(split.X_test, split.y_test, parameters["data"], "test")
+    mlflow.log_input(trained_on, context="training")
+    mlflow.log_input(judged_by, context="test")
+
+    model = _log_model(estimator, split.X_test, trusted_types)
+    sizes = {"n_train": len(split.y_train)}
+    mlflow.log_metrics(sizes, dataset=trained_on, model_id=model.model_id)
+    sizes = {"n_test": len(split.y_test), "n_unseen": int(split.unseen.sum())}
+    mlflow.log_metrics(
+        sizes | _flat(scores), dataset=judged_by, model_id=model.model_id
+    )
+    for file_name, figure in figures.items():
+        mlflow.log_figure(figure, file_name)
+    mlflow.set_tags(
+        {
+            "estimator": name,
+            "converged": str(converged).lower(),
+            "mlflow.note.content": _description(name, parameters, split, scores),
+        }
+    )
+    _print(name, parameters, split, scores)
+
+
+def _flat(scores):
+    """Return the metrics that are defined, by name: rmse, rmse_unseen, rmse_baseline, ..."""
+    names = {"test": "{}", "unseen": "{}_unseen", "baseline": "{}_baseline"}
+    return {
+        names[column].format(metric): value
+        for (metric, column), value in scores.stack().dropna().items()
+    }
+
+
+def _dataset(X, y, data, part):
+    # float64 throughout: MLflow warns of whole-number columns, which cannot hold a missing value
+    wines = X.assign(**{y.name: y}).astype("float64")
+    return mlflow.data.from_pandas(
+        wines, source=locate(data), targets=y.name, name=f"{Path(data).stem}-{part}"
+    )
+
+
+def _log_model(estimator, X, trusted_types):
+    """Log the model, and in a local store also where MLflow 1 and 2 kept it: with the run."""
+    answer = "long" if is_classifier(estimator) else "double"
+    model = mlflow.sklearn.log_model(
+        estimator,
+        name="model",
+        signature=ModelSignature(
+            inputs=Schema([ColSpec("double", column) for column in X.columns]),
+            outputs=Schema([ColSpec(answer)]),
+        ),
+        input_example=X.head(2),
+        pip_requirements=[f"{package}=={version(package)}" for package in REQUIREMENTS],
+        serialization_format="skops",
+        skops_trusted_types=list(trusted_types),
+    )
+    if is_local_uri(mlflow.get_artifact_uri()):
+        mlflow.log_artifacts(mlflow.artifacts.download_artifacts(model.model_uri), "model")
+    return model
+
+
+def _description(name, parameters, split, scores):
+    """Describe the run in Markdown, as MLflow's UI shows it at the run's top."""
+    typed = ", ".join(f"{key}={value}" for key, value in parameters.items())
+    header, *rows = scores.to_csv(sep="|", float_format="%.4f", na_rep="-").splitlines()
+    grades = split.grades
+    return "\n".join(
+        [
+            f"**{name}** ({typed}) predicts `{split.y_train.name}` from the "
+            f"{split.X_train.shape[1]} raw measurements of a wine. Trained on "
+            f"{len(split.y_train)} wines, judged by {len(split.y_test)} others (*test*), of which "
+            f"{split.unseen.sum()} have no identical copy among the training wines (*unseen*). "
+            "*baseline* always answers the mean or the majority of the training wines.",
+            "",
+            f"metric{header}",
+            "---|---:|---:|---:",
+            *rows,
+            "",
+            f"**Not good for** wines of another kind than the {grades.sum()} of this table, and "
+            f"for rare grades: only {grades.iloc[0]} wines are rated {grades.index[0]} and "
+            f"{grades.iloc[-1]} are rated {grades.index[-1]}.",
+        ]
+    )
+
+
+def _print(name, parameters, split, scores):
+    """Print the parameters, the metrics, and the next commands with this run's ID filled in."""
+    run = mlflow.active_run().info
+    server = mlflow.get_tracking_uri()
+    ui = "" if server.startswith("http") else "mlflow ui --port 5000\n"
+    address = server if server.startswith("http") else "http://127.0.0.1:5000"
+    model = f"-m runs:/{run.run_id}/model --env-manager local"
+    print(
+        f"""
+{name}: {", ".join(f"{key}={value}" for key, value in parameters.items())}
+{len(split.y_train)} training wines, {len(split.y_test)} test wines, {split.unseen.sum()} unseen
+
+{scores.to_string(float_format="{:.4f}".format, na_rep="-")}
+
+Serve the model, score a file with it, compare the runs:
+
+mlflow models serve {model} --port 5001
+
+mlflow models predict {model} -t csv -i "{PROJECT / "predict.csv"}"
+
+{ui}{address}/#/experiments/{run.experiment_id}/runs?workflowType=machine_learning
+""",
+        flush=True,
+    )
