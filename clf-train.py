@@ -1,7 +1,7 @@
 """Train a random forest that tells the good wines (1: quality 7 or more) from the others (0).
 
-    mlflow run . -e classifier -P n_estimators=100
-    python clf-train.py 100 12
+mlflow run . -e classifier -P n_estimators=100
+python clf-train.py 100 12
 """
 
 import mlflow
@@ -27,6 +27,7 @@ def split(wines):
 
 
 def main():
+    """Read the command line, read the wines, split, fit, judge, record."""
     parser = command_line.Parser(__doc__)
     parser.add("n_estimators", command_line.whole_number(1), 200, "number of trees")
     parser.add(
@@ -44,7 +45,12 @@ def main():
         scores = judgement.scores(estimator, wines)
         figures = judgement.figures(estimator, wines)
         record.training(
-            estimator, parameters, wines, scores, figures, converged,
+            estimator,
+            parameters,
+            wines,
+            scores,
+            figures,
+            converged,
             trusted_types=["sklearn.tree._tree.Tree"],
         )
 

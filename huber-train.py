@@ -1,7 +1,7 @@
 """Train a HuberRegressor, which outliers hardly move, to predict a wine's quality.
 
-    mlflow run . -e huber -P epsilon=1.5
-    python huber-train.py 0.0001 1.5
+mlflow run . -e huber -P epsilon=1.5
+python huber-train.py 0.0001 1.5
 """
 
 import mlflow
@@ -24,9 +24,12 @@ def split(wines):
 
 
 def main():
+    """Read the command line, read the wines, split, fit, judge, record."""
     parser = command_line.Parser(__doc__)
     parser.add("alpha", command_line.number(0), 0.0001, "strength of the L2 penalty")
-    parser.add("epsilon", command_line.number(1), 1.35, "from how many sigma on an error is outlying")
+    parser.add(
+        "epsilon", command_line.number(1), 1.35, "from how many sigma on an error is outlying"
+    )
     parser.add("max_iter", command_line.whole_number(1), 100, "limit of the solver's iterations")
     parser.add("data", str, "wine-quality.csv", "path or URL of the table")
     parameters = parser.read()

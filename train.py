@@ -1,7 +1,7 @@
 """Train an ElasticNet that predicts a wine's quality from its raw measurements.
 
-    mlflow run . -P alpha=0.5 -P l1_ratio=0.1
-    python train.py 0.5 0.1
+mlflow run . -P alpha=0.5 -P l1_ratio=0.1
+python train.py 0.5 0.1
 """
 
 import mlflow
@@ -21,6 +21,7 @@ def split(wines):
 
 
 def main():
+    """Read the command line, read the wines, split, fit, judge, record."""
     parser = command_line.Parser(__doc__)
     parser.add("alpha", command_line.number(0), 1.0, "strength of the penalty on coefficients")
     parser.add("l1_ratio", command_line.number(0, 1), 0.1, "share of L1 in it, the rest is L2")

@@ -159,16 +159,24 @@ def figures(estimator, split):
             ("residual_vs_predicted", "residuals.png", "Residuals"),
         ):
             metrics.PredictionErrorDisplay.from_predictions(
-                y, y_pred, kind=kind, subsample=None, scatter_kwargs={"alpha": 0.2},
+                y,
+                y_pred,
+                kind=kind,
+                subsample=None,
+                scatter_kwargs={"alpha": 0.2},
                 ax=axes(file_name, title),
             )
 
-    for attribute in ("coef_", "feature_importances_"):
-        weights = getattr(final_step(estimator), attribute, None)
-        if weights is not None:
-            name = {"coef_": "coefficients", "feature_importances_": "importances"}[attribute]
+    weights = {
+        "coefficients": getattr(final_step(estimator), "coef_", None),
+        "importances": getattr(final_step(estimator), "feature_importances_", None),
+    }
+    for name, values in weights.items():
+        if values is not None:
             ax = axes(f"{name}.png", name.capitalize())
-            order = np.argsort(np.abs(weights))
-            ax.barh(X.columns[order], np.asarray(weights)[order])
+            order = np.argsort(np.abs(values))
+            ax.barh(X.columns[order], np.asarray(values)[order])
             ax.axvline(0, color="black", linewidth=0.8)
+            into = "raw" if final_step(estimator) is estimator else "transformed"
+            ax.set_xlabel(f"{name} of the {into} measurements")
     return drawn

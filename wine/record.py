@@ -1,9 +1,11 @@
 """The record: what a training leaves in MLflow and says on the screen."""
 
+import json
 from importlib.metadata import version
 from pathlib import Path
 
 import mlflow
+from mlflow.data.dataset_source_registry import get_dataset_source_from_json
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, Schema
 from mlflow.utils.uri import is_local_uri
@@ -54,9 +56,7 @@ def training(estimator, parameters, split, scores, figures, converged, trusted_t
     sizes = {"n_train": len(split.y_train)}
     mlflow.log_metrics(sizes, dataset=trained_on, model_id=model.model_id)
     sizes = {"n_test": len(split.y_test), "n_unseen": int(split.unseen.sum())}
-    mlflow.log_metrics(
-        sizes | _flat(scores), dataset=judged_by, model_id=model.model_id
-    )
+    mlflow.log_metrics(sizes | _flat(scores), dataset=judged_by, model_id=model.model_id)
     for file_name, figure in figures.items():
         mlflow.log_figure(figure, file_name)
     mlflow.set_tags(
@@ -81,8 +81,11 @@ def _flat(scores):
 def _dataset(X, y, data, part):
     # float64 throughout: MLflow warns of whole-number columns, which cannot hold a missing value
     wines = X.assign(**{y.name: y}).astype("float64")
+    source = locate(data)
+    if "://" not in source:  # a path as such makes MLflow 3.17.2 warn of itself, twice registered
+        source = get_dataset_source_from_json(json.dumps({"uri": source}), "local")
     return mlflow.data.from_pandas(
-        wines, source=locate(data), targets=y.name, name=f"{Path(data).stem}-{part}"
+        wines, source=source, targets=y.name, name=f"{Path(data).stem}-{part}"
     )
 
 

@@ -1,0 +1,110 @@
+"""A copy of the project, real runs in it, and processes that end with their test."""
+
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+PROJECT = Path(__file__).resolve().parent.parent
+LEFT_BEHIND = (".git", ".venv", "mlruns", "mlflow.db*", "__pycache__", ".*_cache")
+ENTRY_POINTS = ("main", "huber", "classifier")
+
+
+def environment(**extra):
+    """Return the environment of a user who just activated this Python's environment."""
+    env = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
+    path = os.pathsep.join([str(Path(sys.executable).parent), env["PATH"]])
+    return env | {"PATH": path, "MLFLOW_DISABLE_TELEMETRY": "true"} | extra
+
+
+def command(*arguments, cwd, timeout=300, **env):
+    """Run a command to its end and return the CompletedProcess, with its output as text."""
+    return subprocess.run(
+        [str(argument) for argument in arguments],
+        cwd=cwd,
+        env=environment(**env),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+
+
+def copy_project(folder):
+    """Copy the project, as a clone would have it, to a new folder."""
+    return Path(shutil.copytree(PROJECT, folder, ignore=shutil.ignore_patterns(*LEFT_BEHIND)))
+
+
+def free_port():
+    """Return a port of 127.0.0.1 on which nobody listens."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+@contextlib.contextmanager
+def process(*arguments, cwd, ready, seconds=90, **env):
+    """Start a server, wait until the URL `ready` answers, and end the server and its children."""
+    with open(Path(cwd) / "server.log", "w+") as log:
+        server = subprocess.Popen(
+            [str(argument) for argument in arguments],
+            cwd=cwd,
+            env=environment(**env),
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            deadline = time.monotonic() + seconds
+            while True:
+                with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
+                    urllib.request.urlopen(ready, timeout=5).close()
+                    break
+                if server.poll() is not None or time.monotonic() > deadline:
+                    log.seek(0)
+                    pytest.fail(f"{arguments} did not answer at {ready}: {log.read()}")
+                time.sleep(0.2)
+            yield server
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(server.pid, signal.SIGTERM)
+            try:
+                server.wait(20)
+            except subprocess.TimeoutExpired:
+                os.killpg(server.pid, signal.SIGKILL)
+                server.wait()
+
+
+@pytest.fixture(scope="session")
+def project(tmp_path_factory):
+    """A copy of the project, with the three runs of `trained` in its store."""
+    return copy_project(tmp_path_factory.mktemp("clone") / "wine project")
+
+
+@pytest.fixture(scope="session")
+def trained(project):
+    """The CompletedProcess of a real `mlflow run` with defaults, for each entry point."""
+    finished = {}
+    for entry_point in ENTRY_POINTS:
+        finished[entry_point] = command(
+            *("mlflow", "run", ".", "-e", entry_point, "--env-manager", "local"), cwd=project
+        )
+        assert finished[entry_point].returncode == 0, finished[entry_point].stderr
+    return finished
+
+
+@pytest.fixture(scope="session")
+def run_ids(trained):
+    """The run's ID for each entry point, taken from what is printed to be pasted."""
+    return {
+        entry_point: finished.stdout.split("runs:/")[1].split("/")[0]
+        for entry_point, finished in trained.items()
+    }
