@@ -26,6 +26,25 @@ def split(wines):
     return table.split(wines, good, test_size=0.2, random_state=42)
 
 
+def train(parameters, wines):
+    """Fit, judge and record one model in the active run."""
+    estimator = build(parameters["n_estimators"], parameters["max_depth"])
+    forest = estimator[-1].set_params(n_jobs=-1)  # grows on all cores ...
+    converged = judgement.fit(estimator, wines, remedy="raise n_estimators")
+    forest.set_params(n_jobs=None)  # ... but answers one wine faster on one
+    scores = judgement.scores(estimator, wines)
+    figures = judgement.figures(estimator, wines)
+    record.training(
+        estimator,
+        parameters,
+        wines,
+        scores,
+        figures,
+        converged,
+        trusted_types=["sklearn.tree._tree.Tree"],
+    )
+
+
 def main():
     """Read the command line, read the wines, split, fit, judge, record."""
     parser = command_line.Parser(__doc__)
@@ -38,21 +57,7 @@ def main():
 
     wines = split(table.read(parameters["data"]))
     with mlflow.start_run():
-        estimator = build(parameters["n_estimators"], parameters["max_depth"])
-        forest = estimator[-1].set_params(n_jobs=-1)  # grows on all cores ...
-        converged = judgement.fit(estimator, wines, remedy="raise n_estimators")
-        forest.set_params(n_jobs=None)  # ... but answers one wine faster on one
-        scores = judgement.scores(estimator, wines)
-        figures = judgement.figures(estimator, wines)
-        record.training(
-            estimator,
-            parameters,
-            wines,
-            scores,
-            figures,
-            converged,
-            trusted_types=["sklearn.tree._tree.Tree"],
-        )
+        train(parameters, wines)
 
 
 if __name__ == "__main__":

@@ -23,6 +23,15 @@ def split(wines):
     return table.split(wines, wines[table.QUALITY], test_size=0.25, random_state=40)
 
 
+def train(parameters, wines):
+    """Fit, judge and record one model in the active run."""
+    estimator = build(parameters["alpha"], parameters["epsilon"], parameters["max_iter"])
+    converged = judgement.fit(estimator, wines, remedy="raise max_iter")
+    scores = judgement.scores(estimator, wines)
+    figures = judgement.figures(estimator, wines)
+    record.training(estimator, parameters, wines, scores, figures, converged)
+
+
 def main():
     """Read the command line, read the wines, split, fit, judge, record."""
     parser = command_line.Parser(__doc__)
@@ -36,11 +45,7 @@ def main():
 
     wines = split(table.read(parameters["data"]))
     with mlflow.start_run():
-        estimator = build(parameters["alpha"], parameters["epsilon"], parameters["max_iter"])
-        converged = judgement.fit(estimator, wines, remedy="raise max_iter")
-        scores = judgement.scores(estimator, wines)
-        figures = judgement.figures(estimator, wines)
-        record.training(estimator, parameters, wines, scores, figures, converged)
+        train(parameters, wines)
 
 
 if __name__ == "__main__":
