@@ -43,6 +43,13 @@ def copy_project(folder):
     return Path(shutil.copytree(PROJECT, folder, ignore=shutil.ignore_patterns(*LEFT_BEHIND)))
 
 
+def git_commit(folder):
+    """Make a folder a git repository with one commit of all that it holds."""
+    author = ("-c", "user.name=wine", "-c", "user.email=wine@localhost")
+    for arguments in (("init", "-q"), ("add", "-A"), (*author, "commit", "-qm", "wine")):
+        subprocess.run(["git", *arguments], cwd=folder, check=True)
+
+
 def free_port():
     """Return a port of 127.0.0.1 on which nobody listens."""
     with socket.socket() as listener:
@@ -51,13 +58,13 @@ def free_port():
 
 
 @contextlib.contextmanager
-def process(*arguments, cwd, ready, seconds=90, **env):
+def process(*arguments, cwd, ready, seconds=90, env=None):
     """Start a server, wait until the URL `ready` answers, and end the server and its children."""
     with open(Path(cwd) / "server.log", "w+") as log:
         server = subprocess.Popen(
             [str(argument) for argument in arguments],
             cwd=cwd,
-            env=environment(**env),
+            env=env or environment(),
             stdout=log,
             stderr=subprocess.STDOUT,
             start_new_session=True,
@@ -108,3 +115,23 @@ def run_ids(trained):
         entry_point: finished.stdout.split("runs:/")[1].split("/")[0]
         for entry_point, finished in trained.items()
     }
+
+
+def pytest_terminal_summary(terminalreporter):
+    """List every command of the documents as run or, with its reason, as not run."""
+    outcomes = {}
+    for outcome in ("passed", "failed", "error", "skipped"):
+        for report in terminalreporter.stats.get(outcome, []):
+            if "test_command[" in report.nodeid:
+                shown = "run" if outcome == "passed" else outcome
+                if outcome == "skipped":
+                    shown = f"not run: {report.longrepr[2].removeprefix('Skipped: ')}"
+                outcomes[report.nodeid.split("test_command[")[1][:-1].split(" ", 1)[0]] = shown
+    if outcomes:
+        from documents import commands
+
+        terminalreporter.section("commands of the documents")
+        for pair in zip(commands("README.rst"), commands("LEIAME.rst"), strict=True):
+            outcome = outcomes.get(f"{pair[0].document}:{pair[0].line}", "not selected")
+            for command in pair:
+                terminalreporter.write_line(f"{command}\n    {outcome}")
