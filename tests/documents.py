@@ -54,24 +54,35 @@ def commands(document):
     block says why it cannot be run, `.. fails` that its last command ends with an error.
     """
     source = (PROJECT / document).read_text(encoding="utf-8").splitlines()
-    found = []
+    found, end = [], 0
     for block in parse(document).findall(nodes.literal_block):
+        texts = block.astext().splitlines()
+        start = source.index("   " + texts[0], end)
+        end = start + len(texts)
         before = block.parent[block.parent.index(block) - 1]
         marker = before.astext() if isinstance(before, nodes.comment) else ""
-        language = (set(block["classes"]) - {"code"}).pop()
-        if language == "text":
-            if isinstance(before, nodes.literal_block) and "text" not in before["classes"]:
+        if not {"bash", "powershell"} & set(block["classes"]):
+            if "text" in block["classes"] and isinstance(before, nodes.literal_block):
                 found[-1] = found[-1]._replace(output=block.astext())
             continue
         if marker and not marker.startswith(MARKERS):
             raise ValueError(f"{document}: unknown marker {marker!r}, allowed are {MARKERS}")
         not_run = marker.removeprefix("not run:").strip() if marker.startswith("not run") else None
-        for text in block.astext().splitlines():
-            seen = [command.line for command in found if command.text == text]
-            line = source.index("   " + text, max(seen, default=0)) + 1
+        for line, text in enumerate(texts, start + 1):
             found.append(Command(document, line, text, None, not_run, False))
         found[-1] = found[-1]._replace(fails=marker.startswith("fails"))
     return found
+
+
+def tables(document):
+    """Return the rows of each table of a document: for each cell its literals, or its text."""
+    return [
+        [
+            [[part.astext() for part in entry.findall(nodes.literal)] for entry in row.children]
+            for row in table.findall(nodes.row)
+        ]
+        for table in parse(document).findall(nodes.table)
+    ]
 
 
 def shows(expected, printed):

@@ -11,7 +11,7 @@ import subprocess
 
 import pytest
 from conftest import copy_project, environment, free_port, git_commit, process
-from documents import commands, sections, shows
+from documents import commands, sections, shows, tables
 
 README, LEIAME = commands("README.rst"), commands("LEIAME.rst")
 SERVERS = {"mlflow ui": "/health", "mlflow server": "/health", "mlflow models serve": "/ping"}
@@ -89,3 +89,11 @@ def test_leiame_has_the_commands_and_outputs_of_the_readme():
 
 def test_leiame_has_the_sections_of_the_readme():
     assert sections("LEIAME.rst") == sections("README.rst")
+
+
+@pytest.mark.parametrize("document", ["README.rst", "LEIAME.rst"])
+def test_todays_form_of_each_classic_command_is_among_the_commands(document):
+    _, *rows = tables(document)[1]
+    assert len(rows) == 16
+    for _, today in rows:
+        assert any(shows(today[0], command.text) for command in README), today

@@ -1,0 +1,70 @@
+"""What README.rst advises under "Make it yours", done in a copy of the project."""
+
+import re
+
+import yaml
+from conftest import command, copy_project
+from docutils import nodes
+from documents import parse
+from sklearn.datasets import load_diabetes
+
+RUN = ("mlflow", "run", ".", "--env-manager", "local")
+
+
+def edit(path, *changes):
+    """Replace, in a file, each pattern by its text; each has to be there."""
+    text = path.read_text()
+    for pattern, replacement in changes:
+        text, count = re.subn(pattern, replacement, text, flags=re.DOTALL)
+        assert count, f"{pattern} is not in {path.name}"
+    path.write_text(text)
+
+
+def test_another_table_with_other_columns_and_another_target(tmp_path):
+    folder = copy_project(tmp_path / "diabetes")
+    patients = load_diabetes(as_frame=True, scaled=False).frame
+    columns = list(patients.columns[:-1])
+    edit(
+        folder / "wine" / "table.py",
+        (r"MEASUREMENTS = \[.*?\]", f"MEASUREMENTS = {columns}"),
+        (r'QUALITY = "quality"', 'QUALITY = "target"'),
+    )
+    edit(folder / "clf-train.py", (r"GOOD = 7", "GOOD = 150"))
+    patients.to_csv(folder / "wine-quality.csv", index=False)
+    patients[columns].head().astype(float).to_csv(folder / "predict.csv", index=False)
+
+    for entry_point in ("huber", "classifier"):
+        run = command(*RUN, "-e", entry_point, cwd=folder)
+        assert run.returncode == 0, run.stderr
+    model = re.search(r"runs:/\w+/model", run.stdout)[0]
+    predict = command(
+        *("mlflow", "models", "predict", "-m", model, "--env-manager", "local"),
+        *("-t", "csv", "-i", "predict.csv"),
+        cwd=folder,
+    )
+    assert re.fullmatch(r'\{"predictions": \[([01], ){4}[01]\]\}', predict.stdout.strip())
+
+
+def test_a_fourth_model(tmp_path):
+    folder = copy_project(tmp_path / "wine")
+    (folder / "ridge-train.py").write_text((folder / "huber-train.py").read_text())
+    edit(
+        folder / "ridge-train.py",
+        (r"import HuberRegressor", "import Ridge"),
+        (r"def build\(.*?\):", "def build(alpha):"),
+        (r"HuberRegressor\(.*?\)", "Ridge(alpha=alpha)"),
+        (r"build\(parameters\[.*?\)\n", 'build(parameters["alpha"])\n'),
+        (r'    parser.add\(\s*"epsilon".*?\n(?=    parser.add\("data")', ""),
+    )
+    snippet = next(
+        block.astext()
+        for block in parse("README.rst").findall(nodes.literal_block)
+        if "yaml" in block["classes"]
+    )
+    project = yaml.safe_load((folder / "MLproject").read_text())
+    project["entry_points"] |= yaml.safe_load(snippet)
+    (folder / "MLproject").write_text(yaml.safe_dump(project))
+
+    run = command(*RUN, "-e", "ridge", "-P", "alpha=2", cwd=folder)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.startswith("\nRidge: alpha=2.0, data=wine-quality.csv\n")
