@@ -10,6 +10,7 @@ import re
 import subprocess
 
 import pytest
+
 from conftest import copy_project, environment, free_port, git_commit, process
 from documents import commands, sections, shows, tables
 

@@ -3,10 +3,11 @@
 import re
 
 import yaml
-from conftest import command, copy_project
 from docutils import nodes
-from documents import parse
 from sklearn.datasets import load_diabetes
+
+from conftest import command, copy_project
+from documents import parse
 
 RUN = ("mlflow", "run", ".", "--env-manager", "local")
 
