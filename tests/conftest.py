@@ -134,4 +134,4 @@ def pytest_terminal_summary(terminalreporter):
         for pair in zip(commands("README.rst"), commands("LEIAME.rst"), strict=True):
             outcome = outcomes.get(f"{pair[0].document}:{pair[0].line}", "not selected")
             for command in pair:
-                terminalreporter.write_line(f"{command}\n    {outcome}")
+                terminalreporter.write_line(f"{str(command)[:100]:100} {outcome}")
