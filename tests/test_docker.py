@@ -24,7 +24,8 @@ def test_dockerfile(entry_point, project, run_ids, tmp_path):
     assert done.returncode == 0, done.stderr
     lines = (tmp_path / "image" / "Dockerfile").read_text().splitlines()
     python = next(line for line in lines if line.startswith("FROM"))
-    assert python.startswith("FROM python:3.") and python.endswith("-slim")
+    assert python.startswith("FROM python:3.")
+    assert python.endswith("-slim")
     pins = set((PROJECT / "requirements.txt").read_text().split())
     assert f"RUN pip install {next(pin for pin in pins if pin.startswith('mlflow'))}" in lines
     requirements = (tmp_path / "image/model_dir/model/requirements.txt").read_text().split()
