@@ -38,7 +38,7 @@ class Terminal:
                 self.servers.pop(port).close()
             self.ports[port] = str(free_port())
         for printed, used in self.ports.items():
-            text = re.sub(rf"(?<=port |1:){printed}\b", used, text)
+            text = re.sub(rf"(--port |127\.0\.0\.1:){printed}\b", rf"\g<1>{used}", text)
         if server:
             ready = f"http://127.0.0.1:{self.ports[port]}{SERVERS[server]}"
             self.servers[port] = contextlib.ExitStack()
