@@ -4,10 +4,11 @@ mlflow run . -e classifier -P n_estimators=100
 python clf-train.py 100 12
 """
 
-import mlflow
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+
+import mlflow
 
 from wine import command_line, judgement, record, table
 

@@ -4,10 +4,11 @@ mlflow run . -e huber -P epsilon=1.5
 python huber-train.py 0.0001 1.5
 """
 
-import mlflow
 from sklearn.linear_model import HuberRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+
+import mlflow
 
 from wine import command_line, judgement, record, table
 

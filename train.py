@@ -4,8 +4,9 @@ mlflow run . -P alpha=0.5 -P l1_ratio=0.1
 python train.py 0.5 0.1
 """
 
-import mlflow
 from sklearn.linear_model import ElasticNet
+
+import mlflow
 
 from wine import command_line, judgement, record, table
 

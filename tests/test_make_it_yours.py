@@ -2,9 +2,10 @@
 
 import re
 
+from sklearn.datasets import load_diabetes
+
 import yaml
 from docutils import nodes
-from sklearn.datasets import load_diabetes
 
 from conftest import command, copy_project
 from documents import parse

@@ -3,13 +3,14 @@
 import sys
 import warnings
 
-import numpy as np
-import pandas as pd
 from sklearn import metrics
-from matplotlib.figure import Figure
 from sklearn.base import is_classifier
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.exceptions import ConvergenceWarning
+
+import numpy as np
+import pandas as pd
+from matplotlib.figure import Figure
 
 from wine import Refusal
 

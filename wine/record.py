@@ -4,12 +4,13 @@ import json
 from importlib.metadata import version
 from pathlib import Path
 
+from sklearn.base import is_classifier
+
 import mlflow
 from mlflow.data.dataset_source_registry import get_dataset_source_from_json
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, Schema
 from mlflow.utils.uri import is_local_uri
-from sklearn.base import is_classifier
 
 from wine.judgement import final_step
 from wine.table import PROJECT, locate

@@ -4,9 +4,10 @@ import textwrap
 from pathlib import Path
 from typing import NamedTuple
 
+from sklearn.model_selection import train_test_split
+
 import numpy as np
 import pandas as pd
-from sklearn.model_selection import train_test_split
 
 from wine import Refusal
 
