@@ -28,17 +28,23 @@ class Terminal:
         self.ports = {}  # as printed -> as used
         self.servers = {}  # by the port as printed
 
-    def paste(self, text):
+    def here(self, text):
+        """Return a text of the document with the ports of this machine."""
+        for printed, used in self.ports.items():
+            text = re.sub(rf"(--port |127\.0\.0\.1:){printed}\b", rf"\g<1>{used}", text)
+        return text
+
+    def paste(self, command):
         """Run a command; return its exit status, its standard output and standard error."""
-        text = text.replace("<ID>", self.run_id)
+        text = command.text.replace("<ID>", self.run_id)
         server = next((name for name in SERVERS if text.startswith(name)), None)
+        server = None if command.fails else server
         if server:
             port = re.search(r"--port (\d+)", text)[1]
             if port in self.servers:
                 self.servers.pop(port).close()
             self.ports[port] = str(free_port())
-        for printed, used in self.ports.items():
-            text = re.sub(rf"(--port |127\.0\.0\.1:){printed}\b", rf"\g<1>{used}", text)
+        text = self.here(text)
         if server:
             ready = f"http://127.0.0.1:{self.ports[port]}{SERVERS[server]}"
             self.servers[port] = contextlib.ExitStack()
@@ -70,13 +76,11 @@ def terminal(tmp_path_factory):
 def test_command(command, terminal):
     if command.not_run:
         pytest.skip(command.not_run)
-    status, stdout, stderr = terminal.paste(command.text)
+    status, stdout, stderr = terminal.paste(command)
     where = f"{command}\nstatus {status}\n{stdout}\n{stderr}"
     assert (status != 0) == command.fails, where
     if command.output is not None:
-        output = command.output
-        for printed, used in terminal.ports.items():
-            output = output.replace(printed, used)
+        output = terminal.here(command.output)
         assert shows(output, stdout) or shows(output, stderr), f"{where}\nshown:\n{output}"
 
 
