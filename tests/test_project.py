@@ -1,0 +1,62 @@
+"""One source for each fact: what stands in two places stands there alike."""
+
+import ast
+import hashlib
+import re
+import sys
+
+import pytest
+import yaml
+
+from conftest import PROJECT, command
+
+MLPROJECT = yaml.safe_load((PROJECT / "MLproject").read_text())["entry_points"]
+PINS = (PROJECT / "requirements.txt").read_text().split()
+
+
+def test_pins_of_conda_and_pip_are_the_same():
+    *_, pip = yaml.safe_load((PROJECT / "conda.yaml").read_text())["dependencies"]
+    assert pip["pip"] == PINS
+    assert all(re.fullmatch(r"[\w-]+==[\d.]+", pin) for pin in PINS)
+
+
+def test_every_package_that_is_imported_is_pinned():
+    known = {"sklearn": "scikit-learn"}
+    imported = set()
+    for path in [*PROJECT.glob("*.py"), *PROJECT.glob("wine/*.py")]:
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                imported |= {alias.name.split(".")[0] for alias in node.names}
+            elif isinstance(node, ast.ImportFrom):
+                imported.add(node.module.split(".")[0])
+    outside = imported - set(sys.stdlib_module_names) - {"wine"}
+    assert {known.get(name, name) for name in outside} <= {pin.split("==")[0] for pin in PINS}
+
+
+@pytest.mark.parametrize("entry_point", MLPROJECT)
+def test_defaults_of_mlproject_script_help_and_readme_are_the_same(entry_point, tmp_path):
+    parameters = MLPROJECT[entry_point]["parameters"]
+    words = MLPROJECT[entry_point]["command"].split()
+    assert words[2:] == [f"{{{name}}}" for name in parameters]
+    shown = command("python", PROJECT / words[1], "--help", cwd=tmp_path).stdout
+    readme = (PROJECT / "README.rst").read_text()
+    for name, parameter in parameters.items():
+        default = parameter["default"]
+        assert re.search(rf"^  {name} .*?\({re.escape(str(default))}\)$", shown, re.M | re.S)
+        assert f"     - {name}\n     - {default}\n" in readme
+
+
+def test_wines_are_the_published_ones():
+    digest = hashlib.sha256((PROJECT / "wine-quality.csv").read_bytes()).hexdigest()
+    assert digest == "91e7afe85ee4f6ffb59934a0db693dd5590243b7a4bea3b2b25ad0e760103caa"
+
+
+def test_wines_to_predict():
+    header, *rows = (PROJECT / "predict.csv").read_text().splitlines()
+    assert f"{header},quality" == (PROJECT / "wine-quality.csv").read_text().splitlines()[0]
+    assert len(set(rows)) == 20
+    assert all("." in number for row in rows for number in row.split(","))
+
+
+def test_ci_runs_the_command_of_the_readme():
+    assert 'line=$(grep -m1 "python -m pytest" README.rst)' in (PROJECT / ".ci/run").read_text()
