@@ -46,7 +46,7 @@ def copy_project(folder):
 def git_commit(folder):
     """Make a folder a git repository with one commit of all that it holds."""
     author = ("-c", "user.name=wine", "-c", "user.email=wine@localhost")
-    for arguments in (("init", "-q"), ("add", "-A"), (*author, "commit", "-qm", "wine")):
+    for arguments in (("init", "-qb", "main"), ("add", "-A"), (*author, "commit", "-qm", "wine")):
         subprocess.run(["git", *arguments], cwd=folder, check=True)
 
 
