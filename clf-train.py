@@ -18,7 +18,7 @@ GOOD = 7
 def build(n_estimators, max_depth):
     """Return the estimator, not fitted."""
     forest = RandomForestClassifier(n_estimators=n_estimators, max_depth=max_depth, random_state=42)
-    # a forest would guess a grade without a measurement; the step between refuses it, like the others
+    # a forest would guess without a measurement: the step before it refuses, as the regressors do
     return make_pipeline(StandardScaler(), FunctionTransformer(validate=True), forest)
 
 
