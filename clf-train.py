@@ -8,8 +8,6 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-import mlflow
-
 from wine import command_line, judgement, record, table
 
 GOOD = 7
@@ -58,7 +56,7 @@ def main():
     parameters = parser.read()
 
     wines = split(table.read(parameters["data"]))
-    with mlflow.start_run():
+    with record.run():
         train(parameters, wines)
 
 

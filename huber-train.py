@@ -8,8 +8,6 @@ from sklearn.linear_model import HuberRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-import mlflow
-
 from wine import command_line, judgement, record, table
 
 
@@ -45,7 +43,7 @@ def main():
     parameters = parser.read()
 
     wines = split(table.read(parameters["data"]))
-    with mlflow.start_run():
+    with record.run():
         train(parameters, wines)
 
 

@@ -6,8 +6,6 @@ python train.py 0.5 0.1
 
 from sklearn.linear_model import ElasticNet
 
-import mlflow
-
 from wine import command_line, judgement, record, table
 
 
@@ -39,7 +37,7 @@ def main():
     parameters = parser.read()
 
     wines = split(table.read(parameters["data"]))
-    with mlflow.start_run():
+    with record.run():
         train(parameters, wines)
 
 

@@ -215,4 +215,4 @@ def test_ctrl_c_ends_with_one_line(tmp_path):
     assert err.endswith("clf-train.py: interrupted\n")
     assert "Traceback" not in err
     (run,), models = runs(tmp_path)
-    assert (run.info.status, models) == ("FAILED", [])
+    assert (run.info.status, models) == ("KILLED", [])

@@ -3,7 +3,12 @@
 import argparse
 import difflib
 import math
+import os
+import signal
 import sys
+import textwrap
+
+from mlflow.exceptions import MlflowException
 
 from wine import Refusal
 
@@ -119,22 +124,46 @@ class Parser(argparse.ArgumentParser):
 
 
 def run(main):
-    """Run a script's main function; end a refusal and Ctrl-C with one line, not a traceback.
+    """Run a script's main function; end what is to be expected with one line, not a traceback.
 
     Parameters
     ----------
     main : callable
-        Takes no arguments.
+        Takes no arguments. The first SIGINT (Ctrl-C) or SIGTERM raises `KeyboardInterrupt` in it;
+        from then on SIGTERM is ignored, while a second SIGINT raises it again.
 
     Raises
     ------
     SystemExit
-        With status 1 after a refusal, 130 after Ctrl-C.
+        With status 1 after a refusal, or if MLflow cannot record; 130 after SIGINT or SIGTERM.
     """
+    # MLflow by itself waits 120 seconds for an answer, eight times, until it says that its server
+    # is away: that is too long to look at nothing. Whoever set these variables knows better.
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "8")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) != signal.SIG_IGN:  # as nohup and the like have it
+            signal.signal(number, _interrupt)
     try:
         main()
     except Refusal as refusal:
         sys.exit(f"{sys.argv[0]}: {refusal}")
+    except MlflowException as error:
+        reason = textwrap.shorten(str(error), 500)
+        if reason.startswith("API request"):  # which got no answer, whatever was asked
+            reason += "; MLFLOW_TRACKING_URI names the server, MLFLOW_HTTP_REQUEST_TIMEOUT the wait"
+        sys.exit(f"{sys.argv[0]}: MLflow cannot record: {reason}")
     except KeyboardInterrupt:
         print(f"{sys.argv[0]}: interrupted", file=sys.stderr)
         sys.exit(130)
+
+
+def _interrupt(number, frame):
+    """Raise KeyboardInterrupt, once for the two signals that Ctrl-C brings under mlflow run.
+
+    The terminal sends SIGINT to the script and to mlflow run, which then sends SIGTERM to the
+    script: that may not disturb what the script still writes of what it has finished.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    raise KeyboardInterrupt

@@ -1,5 +1,6 @@
 """The record: what a training leaves in MLflow and says on the screen."""
 
+import contextlib
 import json
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +17,22 @@ from wine.judgement import final_step
 from wine.table import PROJECT, locate
 
 REQUIREMENTS = ("mlflow", "scikit-learn", "skops", "pandas", "numpy")
+
+
+@contextlib.contextmanager
+def run():
+    """Make a run the active one, as `mlflow.start_run` does, and end an interrupted one as KILLED.
+
+    Yields
+    ------
+    mlflow.ActiveRun
+    """
+    with mlflow.start_run() as active:
+        try:
+            yield active
+        except KeyboardInterrupt:  # which MLflow by itself would call FAILED
+            mlflow.end_run("KILLED")
+            raise
 
 
 def training(estimator, parameters, split, scores, figures, converged, trusted_types=()):
