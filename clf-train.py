@@ -8,9 +8,13 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
+from scipy.stats import randint
+
 from wine import command_line, judgement, record, table
 
 GOOD = 7
+# what sweep.py draws candidates from
+SEARCH = {"n_estimators": randint(50, 301), "max_depth": [8, 12, 16, 20, None]}
 
 
 def build(n_estimators, max_depth):
@@ -45,16 +49,20 @@ def train(parameters, wines):
     )
 
 
-def main():
-    """Read the command line, read the wines, split, fit, judge, record."""
+def read_command_line(argv=None):
+    """Return the parameters by name."""
     parser = command_line.Parser(__doc__)
     parser.add("n_estimators", command_line.whole_number(1), 200, "number of trees")
     parser.add(
         "max_depth", command_line.whole_number(1, optional=True), None, "depth limit of a tree"
     )
     parser.add("data", str, "wine-quality.csv", "path or URL of the table")
-    parameters = parser.read()
+    return parser.read(argv)
 
+
+def main():
+    """Read the command line, read the wines, split, fit, judge, record."""
+    parameters = read_command_line()
     wines = split(table.read(parameters["data"]))
     with record.run():
         train(parameters, wines)

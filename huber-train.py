@@ -8,7 +8,12 @@ from sklearn.linear_model import HuberRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from scipy.stats import loguniform, uniform
+
 from wine import command_line, judgement, record, table
+
+# what sweep.py draws candidates from
+SEARCH = {"alpha": loguniform(1e-5, 1e3), "epsilon": uniform(1, 2)}
 
 
 def build(alpha, epsilon, max_iter):
@@ -31,8 +36,8 @@ def train(parameters, wines):
     record.training(estimator, parameters, wines, scores, figures, converged)
 
 
-def main():
-    """Read the command line, read the wines, split, fit, judge, record."""
+def read_command_line(argv=None):
+    """Return the parameters by name."""
     parser = command_line.Parser(__doc__)
     parser.add("alpha", command_line.number(0), 0.0001, "strength of the L2 penalty")
     parser.add(
@@ -40,8 +45,12 @@ def main():
     )
     parser.add("max_iter", command_line.whole_number(1), 100, "limit of the solver's iterations")
     parser.add("data", str, "wine-quality.csv", "path or URL of the table")
-    parameters = parser.read()
+    return parser.read(argv)
 
+
+def main():
+    """Read the command line, read the wines, split, fit, judge, record."""
+    parameters = read_command_line()
     wines = split(table.read(parameters["data"]))
     with record.run():
         train(parameters, wines)

@@ -6,7 +6,12 @@ python train.py 0.5 0.1
 
 from sklearn.linear_model import ElasticNet
 
+from scipy.stats import loguniform, uniform
+
 from wine import command_line, judgement, record, table
+
+# what sweep.py draws candidates from
+SEARCH = {"alpha": loguniform(1e-4, 10), "l1_ratio": uniform(0, 1)}
 
 
 def build(alpha, l1_ratio):
@@ -28,14 +33,18 @@ def train(parameters, wines):
     record.training(estimator, parameters, wines, scores, figures, converged)
 
 
-def main():
-    """Read the command line, read the wines, split, fit, judge, record."""
+def read_command_line(argv=None):
+    """Return the parameters by name."""
     parser = command_line.Parser(__doc__)
     parser.add("alpha", command_line.number(0), 1.0, "strength of the penalty on coefficients")
     parser.add("l1_ratio", command_line.number(0, 1), 0.1, "share of L1 in it, the rest is L2")
     parser.add("data", str, "wine-quality.csv", "path or URL of the table")
-    parameters = parser.read()
+    return parser.read(argv)
 
+
+def main():
+    """Read the command line, read the wines, split, fit, judge, record."""
+    parameters = read_command_line()
     wines = split(table.read(parameters["data"]))
     with record.run():
         train(parameters, wines)

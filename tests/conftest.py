@@ -117,6 +117,19 @@ def run_ids(trained):
     }
 
 
+@pytest.fixture(scope="session")
+def swept(project, tmp_path_factory):
+    """The folder of the store, and the output, of a sweep over twelve candidates for main."""
+    folder = tmp_path_factory.mktemp("sweep")
+    done = command(
+        *("mlflow", "run", project, "-e", "sweep", "--env-manager", "local"),
+        *("-P", "trials=12", "-P", "jobs=2"),
+        cwd=folder,
+    )
+    assert done.returncode == 0, done.stderr
+    return folder, done.stdout
+
+
 def pytest_terminal_summary(terminalreporter):
     """List every command of the documents as run or, with its reason, as not run."""
     outcomes = {}

@@ -8,6 +8,7 @@ import signal
 import sys
 import textwrap
 
+import click
 from mlflow.exceptions import MlflowException
 
 from wine import Refusal
@@ -49,6 +50,28 @@ def whole_number(at_least, optional=False):
     allowed = f"a whole number from {at_least} to {at_most}" + (" or None" if optional else "")
     convert = _converter(int, lambda value: at_least <= value <= at_most, allowed)
     return lambda text: None if optional and text == "None" else convert(text)
+
+
+def one_of(*allowed):
+    """Make a converter that lets some texts pass.
+
+    Parameters
+    ----------
+    *allowed : str
+        The texts.
+
+    Returns
+    -------
+    callable
+        str -> str; raises `argparse.ArgumentTypeError`, which says what is allowed.
+    """
+
+    def checked(text):
+        if text not in allowed:
+            raise argparse.ArgumentTypeError(f"received {text!r}, allowed is {', '.join(allowed)}")
+        return text
+
+    return checked
 
 
 def _converter(convert, within, allowed):
@@ -121,6 +144,35 @@ class Parser(argparse.ArgumentParser):
     def error(self, message):
         """Refuse with one line instead of argparse's usage and message."""
         self.exit(2, f"{self.prog}: {message}\n")
+
+
+def progress(items, length, label, size=lambda item: 1):
+    """Pass items on and show how far it is: in a bar on a terminal, else in a line each tenth.
+
+    Parameters
+    ----------
+    items : iterable
+        What is passed on.
+    length : int
+        The sum of the sizes of all items.
+    label : str
+        What is shown before the bar or in the line.
+    size : callable, optional
+        The size of an item; 1 by default.
+
+    Yields
+    ------
+    object
+        Each item; it counts as done when the next one is asked for.
+    """
+    terminal = sys.stderr.isatty()
+    with click.progressbar(length=length, label=label, file=sys.stderr, hidden=not terminal) as bar:
+        for item in items:
+            yield item
+            tenth = 10 * bar.pos // length
+            bar.update(size(item))
+            if not terminal and 10 * bar.pos // length > tenth:
+                print(f"{label}: {100 * bar.pos // length} %", file=sys.stderr, flush=True)
 
 
 def run(main):

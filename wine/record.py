@@ -2,21 +2,26 @@
 
 import contextlib
 import json
+import time
 from importlib.metadata import version
 from pathlib import Path
+from urllib.parse import urlencode
 
 from sklearn.base import is_classifier
 
 import mlflow
 from mlflow.data.dataset_source_registry import get_dataset_source_from_json
+from mlflow.entities import Metric, Param
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, Schema
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from mlflow.utils.uri import is_local_uri
 
 from wine.judgement import final_step
 from wine.table import PROJECT, locate
 
 REQUIREMENTS = ("mlflow", "scikit-learn", "skops", "pandas", "numpy")
+INHERITED = ("mlflow.user", "mlflow.source.name", "mlflow.source.type", "mlflow.source.git.commit")
 
 
 @contextlib.contextmanager
@@ -55,15 +60,11 @@ def training(estimator, parameters, split, scores, figures, converged, trusted_t
     trusted_types : sequence of str
         The types in the estimator that skops does not trust by itself.
     """
-    run_id = mlflow.active_run().info.run_id
     name = type(final_step(estimator)).__name__
     steps = [step for _, step in getattr(estimator, "steps", [("", estimator)])]
     shaping = {key: value for step in steps for key, value in step.get_params().items()}
     shaping |= {"test_size": split.test_size, "split_random_state": split.random_state}
-    shaping |= parameters
-    # mlflow run has logged what the user typed: 1 may not be logged again as 1.0
-    logged = mlflow.get_run(run_id).data.params
-    mlflow.log_params({key: value for key, value in shaping.items() if key not in logged})
+    log_params(shaping | parameters)
 
     trained_on = _dataset(split.X_train, split.y_train, parameters["data"], "training")
     judged_by = _dataset(split.X_test, split.y_test, parameters["data"], "test")
@@ -85,6 +86,76 @@ def training(estimator, parameters, split, scores, figures, converged, trusted_t
         }
     )
     _print(name, parameters, split, scores)
+
+
+def log_params(parameters):
+    """Log what the active run does not have yet.
+
+    `mlflow run` has logged what the user typed: 1 may not be logged again as 1.0.
+
+    Parameters
+    ----------
+    parameters : dict
+        The values by name.
+    """
+    logged = mlflow.get_run(mlflow.active_run().info.run_id).data.params
+    mlflow.log_params({key: value for key, value in parameters.items() if key not in logged})
+
+
+def trial(number, started, parameters, metrics=None, converged=None, error=None):
+    """Record one candidate of a search as a run below the active one, in a single batch.
+
+    Parameters
+    ----------
+    number : int
+        Its place among the candidates; 0 are the defaults.
+    started : float
+        When it was started, in seconds since the epoch.
+    parameters : dict
+        The candidate.
+    metrics : dict, optional
+        Its scores by name.
+    converged : bool, optional
+        Whether all its fits converged.
+    error : str, optional
+        Why it could not be judged; its run has then failed.
+    """
+    parent = mlflow.active_run()
+    tags = {key: value for key, value in parent.data.tags.items() if key in INHERITED}
+    tags |= {MLFLOW_PARENT_RUN_ID: parent.info.run_id}
+    tags |= {"error": error} if error else {"converged": str(converged).lower()}
+    client, now = mlflow.MlflowClient(), int(time.time() * 1000)
+    run = client.create_run(
+        parent.info.experiment_id,
+        start_time=int(started * 1000),
+        tags=tags,
+        run_name=f"trial {number}" if number else "defaults",
+    )
+    client.log_batch(
+        run.info.run_id,
+        metrics=[Metric(key, value, now, 0) for key, value in (metrics or {}).items()],
+        params=[Param(key, str(value)) for key, value in parameters.items()],
+    )
+    client.set_terminated(run.info.run_id, "FAILED" if error else "FINISHED")
+
+
+def address(**view):
+    """Return the address that opens the training runs of the active run's experiment in the UI.
+
+    Parameters
+    ----------
+    **view : str
+        What the page is to show, as its own address names it, for instance
+        ``compareRunsMode="CHART"``; by default the table of all runs.
+
+    Returns
+    -------
+    str
+    """
+    server = mlflow.get_tracking_uri()
+    server = server if server.startswith("http") else "http://127.0.0.1:5000"
+    runs = f"{server}/#/experiments/{mlflow.active_run().info.experiment_id}/runs"
+    return f"{runs}?{urlencode({'workflowType': 'machine_learning'} | view)}"
 
 
 def _flat(scores):
@@ -154,11 +225,8 @@ def _description(name, parameters, split, scores):
 
 def _print(name, parameters, split, scores):
     """Print the parameters, the metrics, and the next commands with this run's ID filled in."""
-    run = mlflow.active_run().info
-    server = mlflow.get_tracking_uri()
-    ui = "" if server.startswith("http") else "mlflow ui --port 5000\n"
-    address = server if server.startswith("http") else "http://127.0.0.1:5000"
-    model = f"-m runs:/{run.run_id}/model --env-manager local"
+    ui = "" if mlflow.get_tracking_uri().startswith("http") else "mlflow ui --port 5000\n"
+    model = f"-m runs:/{mlflow.active_run().info.run_id}/model --env-manager local"
     print(
         f"""
 {name}: {", ".join(f"{key}={value}" for key, value in parameters.items())}
@@ -172,7 +240,7 @@ mlflow models serve {model} --port 5001
 
 mlflow models predict {model} -t csv -i "{PROJECT / "predict.csv"}"
 
-{ui}{address}/#/experiments/{run.experiment_id}/runs?workflowType=machine_learning
+{ui}{address()}
 """,
         flush=True,
     )
