@@ -1,0 +1,308 @@
+"""A team's server: MLflow over HTTP, with PostgreSQL and its own artifact proxy behind it."""
+
+import concurrent.futures
+import contextlib
+import json
+import os
+import secrets
+import shutil
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+import mlflow
+import pandas as pd
+import pytest
+import yaml
+
+from conftest import (
+    ENTRY_POINTS,
+    PROJECT,
+    command,
+    copy_project,
+    environment,
+    free_port,
+    process,
+)
+
+MLPROJECT = yaml.safe_load((PROJECT / "MLproject").read_text())["entry_points"]
+WINES = pd.read_csv(PROJECT / "predict.csv")
+RUNS = "SELECT run_uuid FROM runs"
+FINISHED = f"{RUNS} WHERE status = 'FINISHED'"
+RUN = ("mlflow", "run", ".", "--env-manager", "local")
+ADMIN, MEMBER = ("admin", secrets.token_hex()), ("ana", secrets.token_hex())
+
+
+def succeed(*arguments, cwd=PROJECT, **env):
+    """Run a command that has to succeed; return its standard output."""
+    done = command(*arguments, cwd=cwd, **env)
+    assert done.returncode == 0, f"{arguments}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+def curl(*arguments):
+    """Ask as README.rst does; return the answer, or with `-o /dev/null` the HTTP status."""
+    return succeed("curl", "-s", *arguments)
+
+
+def status(address, *arguments):
+    return int(curl("-o", os.devnull, "-w", "%{http_code}", *arguments, address))
+
+
+def as_user(name, password):
+    """Return the environment variables by which MLflow's clients say who they are."""
+    return {"MLFLOW_TRACKING_USERNAME": name, "MLFLOW_TRACKING_PASSWORD": password}
+
+
+class Postgres(NamedTuple):
+    """A running PostgreSQL: its programs, and how to reach it."""
+
+    programs: Path
+    password: str
+    port: int
+
+    def address(self, database):
+        return f"postgresql://mlflow:{self.password}@127.0.0.1:{self.port}/{database}"
+
+    def query(self, database, sql):
+        return succeed(self.programs / "psql", self.address(database), "-Atc", sql).split()
+
+
+@pytest.fixture(scope="module")
+def postgres():
+    """A PostgreSQL of this module's own, on 127.0.0.1."""
+    # Debian does not put the programs of a server on the PATH
+    found = shutil.which("initdb") or max(
+        Path("/usr/lib/postgresql").glob("*/bin/initdb"), default=""
+    )
+    if not found:
+        reason = "needs PostgreSQL: initdb is neither on the PATH nor in /usr/lib/postgresql"
+        pytest.fail(reason) if "CI" in os.environ else pytest.skip(reason)
+    programs = Path(found).resolve().parent
+    database = Postgres(programs, secrets.token_hex(), free_port())
+    with tempfile.TemporaryDirectory() as folder:  # pytest's folders are closed to other users
+        Path(folder, "password").write_text(database.password)
+        owner = ()
+        if os.geteuid() == 0:  # PostgreSQL does not run as root
+            shutil.chown(folder, "postgres", "postgres")
+            owner = ("setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups")
+        data = ("-D", f"{folder}/data")
+        succeed(
+            *(*owner, programs / "initdb", *data, "--no-sync", "--encoding", "UTF8"),
+            *("-U", "mlflow", "--auth", "scram-sha-256", "--pwfile", f"{folder}/password"),
+            cwd=folder,
+        )
+        options = f"-h 127.0.0.1 -p {database.port} -k {folder} -F"
+        pg_ctl = (*owner, programs / "pg_ctl", *data, "-w", "-l", f"{folder}/log", "-o", options)
+        try:
+            succeed(*pg_ctl, "start", cwd=folder)
+            yield database
+        finally:
+            command(*pg_ctl, "stop", "-m", "fast", cwd=folder)
+
+
+class Server(NamedTuple):
+    """A running MLflow server: its address, its database and the folder of its artifacts."""
+
+    address: str
+    database: str
+    artifacts: Path
+
+    @property
+    def client(self):
+        return mlflow.MlflowClient(self.address)
+
+
+@contextlib.contextmanager
+def mlflow_server(postgres, database, folder, *options, **env):
+    """Start `mlflow server` on a database and the folder's artifacts."""
+    port = free_port()
+    server = Server(f"http://127.0.0.1:{port}", database, folder / "artifacts")
+    env |= {
+        "MLFLOW_BACKEND_STORE_URI": postgres.address(database),
+        "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight processes for traces and judges
+    }
+    with process(
+        *("mlflow", "server", "--port", port, "--workers", 1),
+        *("--artifacts-destination", server.artifacts, *options),
+        cwd=folder,
+        ready=f"{server.address}/health",
+        env=environment(**env),
+    ):
+        yield server
+
+
+@pytest.fixture(scope="module")
+def server(postgres, tmp_path_factory):
+    with mlflow_server(postgres, "postgres", tmp_path_factory.mktemp("server")) as server:
+        yield server
+
+
+@pytest.fixture(scope="module")
+def clone(tmp_path_factory):
+    """A member's copy of the project."""
+    return copy_project(tmp_path_factory.mktemp("member") / "wine project")
+
+
+@pytest.fixture(scope="module")
+def runs(server, clone):
+    """What a real `mlflow run` printed for each entry point, all at the same time."""
+
+    def run(entry_point):
+        return succeed(*RUN, "-e", entry_point, cwd=clone, MLFLOW_TRACKING_URI=server.address)
+
+    with concurrent.futures.ThreadPoolExecutor() as members:
+        return dict(zip(ENTRY_POINTS, members.map(run, ENTRY_POINTS), strict=True))
+
+
+def run_id(printed):
+    return printed.split("runs:/")[1].split("/")[0]
+
+
+def stored_model(server, run_id):
+    """Return the folder of a run's model among the server's artifacts."""
+    (model,) = server.client.search_logged_models(["0"], f"source_run_id = '{run_id}'")
+    return server.artifacts / "0" / "models" / model.model_id / "artifacts"
+
+
+def printed_command(printed, start):
+    """Return the command that starts so among those printed to be pasted."""
+    (line,) = (line for line in printed.splitlines() if line.startswith(start))
+    return line
+
+
+@pytest.mark.parametrize("entry_point", ENTRY_POINTS)
+def test_run_is_complete(entry_point, postgres, server, runs):
+    printed = runs[entry_point]
+    run = server.client.get_run(run_id(printed))
+    assert run.info.status == "FINISHED"
+    assert run.data.tags["mlflow.project.entryPoint"] == entry_point
+    for name, parameter in MLPROJECT[entry_point]["parameters"].items():
+        assert run.data.params[name] == str(parameter["default"])
+    assert {"n_train", "n_test", "n_unseen"} < set(run.data.metrics)
+    for name, value in run.data.metrics.items():
+        assert (f"{value:.0f}" if name.startswith("n_") else f"{value:.4f}") in printed
+
+    assert run.info.run_id in postgres.query(server.database, FINISHED)
+    plots = list((server.artifacts / "0" / run.info.run_id / "artifacts").glob("*.png"))
+    assert len(plots) >= 3
+    assert all(plot.read_bytes().startswith(b"\x89PNG") for plot in plots)
+    listed = {item.path for item in server.client.list_artifacts(run.info.run_id)}
+    assert {plot.name for plot in plots} == listed - {"model"}
+
+
+def test_nothing_is_left_where_the_run_was_started(server, clone, runs):
+    assert {path.name for path in clone.iterdir()} == {
+        path.name for path in copy_project(clone.parent / "fresh").iterdir()
+    }
+    left = {path.name for path in server.artifacts.parent.iterdir()}
+    assert left == {"artifacts", "server.log"}
+
+
+@pytest.mark.parametrize("entry_point", ENTRY_POINTS)
+def test_printed_predict_gives_the_answers_of_the_model(entry_point, server, clone, runs):
+    line = printed_command(runs[entry_point], "mlflow models predict")
+    answers = succeed("bash", "-c", line, cwd=clone, MLFLOW_TRACKING_URI=server.address)
+    model = mlflow.pyfunc.load_model(str(stored_model(server, run_id(runs[entry_point]))))
+    assert json.loads(answers)["predictions"] == pytest.approx(model.predict(WINES), abs=1e-12)
+
+
+def test_printed_serve_gives_the_answers_of_the_model(server, clone, runs, tmp_path):
+    port = free_port()
+    line = printed_command(runs["classifier"], "mlflow models serve")
+    with process(
+        *("bash", "-c", f"exec {line}".replace("--port 5001", f"--port {port}")),
+        cwd=tmp_path,
+        ready=f"http://127.0.0.1:{port}/ping",
+        env=environment(MLFLOW_TRACKING_URI=server.address),
+    ):
+        body = ("-H", "Content-Type: text/csv", "--data-binary", f"@{clone / 'predict.csv'}")
+        answers = curl(*body, f"http://127.0.0.1:{port}/invocations")
+    model = mlflow.pyfunc.load_model(str(stored_model(server, run_id(runs["classifier"]))))
+    assert json.loads(answers)["predictions"] == model.predict(WINES).tolist()
+
+
+@pytest.mark.parametrize("entry_point", ENTRY_POINTS)
+def test_printed_address_is_the_servers(entry_point, server, runs):
+    address = f"{server.address}/#/experiments/0/runs?workflowType=machine_learning"
+    assert address in runs[entry_point].splitlines()
+    assert "mlflow ui" not in runs[entry_point]
+    assert "<title>MLflow</title>" in curl(address)
+
+
+def test_foreign_host_is_refused(server):
+    assert status(server.address) == 200
+    assert status(server.address, "-H", "Host: wine.example") == 403
+
+
+@pytest.fixture(scope="module")
+def guarded(postgres, server, runs, tmp_path_factory):
+    """A server on the backup of the other one that asks who is there and knows its own name."""
+    folder = tmp_path_factory.mktemp("guarded")
+    source, backup = postgres.address(server.database), folder / "wine.dump"
+    succeed(postgres.programs / "pg_dump", "-Fc", "-f", backup, source)
+    postgres.query(server.database, "CREATE DATABASE restored")
+    succeed(postgres.programs / "pg_restore", "-d", postgres.address("restored"), backup)
+    shutil.copytree(server.artifacts, folder / "artifacts")
+
+    config = folder / "auth.ini"
+    config.write_text(  # without a cache, each request hashes the password: 0.1 s
+        "[mlflow]\ndefault_permission = EDIT\nadmin_username = admin\n"
+        f"auth_cache_ttl_seconds = 60\ndatabase_uri = {postgres.address('restored')}\n"
+    )
+    with mlflow_server(
+        *(postgres, "restored", folder),
+        *("--app-name", "basic-auth", "--allowed-hosts", "wine.example,127.0.0.1:*"),
+        MLFLOW_AUTH_CONFIG_PATH=str(config),
+        MLFLOW_AUTH_ADMIN_PASSWORD=ADMIN[1],
+        MLFLOW_FLASK_SERVER_SECRET_KEY=secrets.token_hex(),
+    ) as guarded:
+        name, password = MEMBER
+        member = json.dumps({"username": name, "password": password})
+        curl(
+            *("-f", "-u", ":".join(ADMIN), "-H", "Content-Type: application/json", "-d", member),
+            f"{guarded.address}/api/2.0/mlflow/users/create",
+        )
+        yield guarded
+
+
+@pytest.mark.parametrize(
+    ("start", "user"),
+    [(RUN, {}), (("python", "train.py"), as_user("ana", "wrong"))],
+    ids=["nobody", "wrong"],
+)
+def test_run_without_credentials_is_refused(start, user, postgres, guarded, clone):
+    before = postgres.query(guarded.database, RUNS)
+    done = command(*start, cwd=clone, MLFLOW_TRACKING_URI=guarded.address, **user)
+    assert done.returncode != 0
+    assert "You are not authenticated" in done.stderr.splitlines()[-1]
+    assert postgres.query(guarded.database, RUNS) == before
+
+
+def test_member_trains(postgres, guarded, clone):
+    user = {"MLFLOW_TRACKING_URI": guarded.address, **as_user(*MEMBER)}
+    printed = succeed(*RUN, cwd=clone, **user)
+    assert run_id(printed) in postgres.query(guarded.database, FINISHED)
+
+
+def test_backup_has_the_models(server, guarded, clone, runs):
+    line = printed_command(runs["huber"], "mlflow models predict")
+    user = {"MLFLOW_TRACKING_URI": guarded.address, **as_user(*MEMBER)}
+    answers = succeed("bash", "-c", line, cwd=clone, **user)
+    model = mlflow.pyfunc.load_model(str(stored_model(server, run_id(runs["huber"]))))
+    assert json.loads(answers)["predictions"] == pytest.approx(model.predict(WINES), abs=1e-12)
+
+
+def test_member_deletes_nothing_of_others(guarded):
+    deletion = ("-H", "Content-Type: application/json", "-d", '{"experiment_id": "0"}')
+    address = f"{guarded.address}/api/2.0/mlflow/experiments/delete"
+    assert status(address, *deletion, "-u", ":".join(MEMBER)) == 403
+    assert status(address, *deletion) == 401
+
+
+def test_server_answers_to_its_names_only(guarded):
+    member = ("-u", ":".join(MEMBER))
+    assert status(guarded.address, *member) == 200
+    assert status(guarded.address, *member, "-H", "Host: wine.example") == 200
+    for foreign in ("localhost", "192.168.1.1", "other.example"):
+        assert status(guarded.address, *member, "-H", f"Host: {foreign}") == 403
