@@ -27,6 +27,7 @@ from conftest import (
 
 MLPROJECT = yaml.safe_load((PROJECT / "MLproject").read_text())["entry_points"]
 WINES = pd.read_csv(PROJECT / "predict.csv")
+JSON = ("-H", "Content-Type: application/json")
 RUNS = "SELECT run_uuid FROM runs"
 FINISHED = f"{RUNS} WHERE status = 'FINISHED'"
 RUN = ("mlflow", "run", ".", "--env-manager", "local")
@@ -253,6 +254,7 @@ def guarded(postgres, server, runs, tmp_path_factory):
     with mlflow_server(
         *(postgres, "restored", folder),
         *("--app-name", "basic-auth", "--allowed-hosts", "wine.example,127.0.0.1:*"),
+        *("--cors-allowed-origins", "https://wine.example"),
         MLFLOW_AUTH_CONFIG_PATH=str(config),
         MLFLOW_AUTH_ADMIN_PASSWORD=ADMIN[1],
         MLFLOW_FLASK_SERVER_SECRET_KEY=secrets.token_hex(),
@@ -260,7 +262,7 @@ def guarded(postgres, server, runs, tmp_path_factory):
         name, password = MEMBER
         member = json.dumps({"username": name, "password": password})
         curl(
-            *("-f", "-u", ":".join(ADMIN), "-H", "Content-Type: application/json", "-d", member),
+            *("-f", "-u", ":".join(ADMIN), *JSON, "-d", member),
             f"{guarded.address}/api/2.0/mlflow/users/create",
         )
         yield guarded
@@ -294,7 +296,7 @@ def test_backup_has_the_models(server, guarded, clone, runs):
 
 
 def test_member_deletes_nothing_of_others(guarded):
-    deletion = ("-H", "Content-Type: application/json", "-d", '{"experiment_id": "0"}')
+    deletion = (*JSON, "-d", '{"experiment_id": "0"}')
     address = f"{guarded.address}/api/2.0/mlflow/experiments/delete"
     assert status(address, *deletion, "-u", ":".join(MEMBER)) == 403
     assert status(address, *deletion) == 401
@@ -306,3 +308,10 @@ def test_server_answers_to_its_names_only(guarded):
     assert status(guarded.address, *member, "-H", "Host: wine.example") == 200
     for foreign in ("localhost", "192.168.1.1", "other.example"):
         assert status(guarded.address, *member, "-H", f"Host: {foreign}") == 403
+
+
+def test_browser_may_ask_from_the_servers_own_pages_only(guarded):
+    search = ("-u", ":".join(MEMBER), *JSON, "-d", '{"experiment_ids": ["0"]}')
+    address = f"{guarded.address}/ajax-api/2.0/mlflow/runs/search"
+    assert status(address, *search, "-H", "Origin: https://wine.example") == 200
+    assert status(address, *search, "-H", "Origin: https://other.example") == 403
