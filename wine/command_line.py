@@ -109,6 +109,11 @@ class Parser(argparse.ArgumentParser):
             name, type=convert, nargs="?", default=default, help=f"{explanation} ({default})"
         )
 
+    def require(self, name, convert, explanation):
+        """Declare the next positional parameter, which has no default."""
+        self.names.append(name)
+        self.add_argument(name, type=convert, help=explanation)
+
     def read(self, argv=None):
         """Read the command line.
 
@@ -172,7 +177,7 @@ def progress(items, length, label, size=lambda item: 1):
             tenth = 10 * bar.pos // length
             bar.update(size(item))
             if not terminal and 10 * bar.pos // length > tenth:
-                print(f"{label}: {100 * bar.pos // length} %", file=sys.stderr, flush=True)
+                print(f"{label}: {100 * bar.pos // length:.0f} %", file=sys.stderr, flush=True)
 
 
 def run(main):

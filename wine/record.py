@@ -10,8 +10,13 @@ from urllib.parse import urlencode
 from sklearn.base import is_classifier
 
 import mlflow
-from mlflow.data.dataset_source_registry import get_dataset_source_from_json
-from mlflow.entities import Metric, Param
+from matplotlib.figure import Figure
+from mlflow.data.dataset_source_registry import (
+    get_dataset_source_from_json,
+    resolve_dataset_source,
+)
+from mlflow.data.meta_dataset import MetaDataset
+from mlflow.entities import LoggedModelInput, Metric, Param
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, Schema
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
@@ -139,6 +144,35 @@ def trial(number, started, parameters, metrics=None, converged=None, error=None)
     client.set_terminated(run.info.run_id, "FAILED" if error else "FINISHED")
 
 
+def scoring(model, source, output, counts, seconds):
+    """Record a scoring in the active run.
+
+    Parameters
+    ----------
+    model : wine.scoring.Model
+        What has scored.
+    source, output : str
+        Where the tables are.
+    counts : wine.scoring.Counts
+        What it has come to.
+    seconds : float
+        How long it took.
+    """
+    for where, context in ((source, "input"), (output, "output")):
+        dataset = MetaDataset(_source(where), name=Path(where).name)
+        mlflow.log_input(dataset, context=context, model=LoggedModelInput(model.model_id))
+    rows = counts.scored + counts.rejected
+    mlflow.log_metrics(
+        {"rows": rows, "rejected_rows": counts.rejected, "rows_per_second": rows / seconds}
+    )
+    if counts.scored:
+        figure = Figure(figsize=(6.4, 4.8), layout="constrained")
+        ax = figure.subplots()
+        ax.stairs(counts.histogram, counts.edges, fill=True)
+        ax.set(xlabel=model.answers[-1], ylabel="rows", title=f"{counts.scored:,} rows scored")
+        mlflow.log_figure(figure, "predictions.png")
+
+
 def address(**view):
     """Return the address that opens the training runs of the active run's experiment in the UI.
 
@@ -170,12 +204,16 @@ def _flat(scores):
 def _dataset(X, y, data, part):
     # float64 throughout: MLflow warns of whole-number columns, which cannot hold a missing value
     wines = X.assign(**{y.name: y}).astype("float64")
-    source = locate(data)
-    if "://" not in source:  # a path as such makes MLflow 3.17.2 warn of itself, twice registered
-        source = get_dataset_source_from_json(json.dumps({"uri": source}), "local")
     return mlflow.data.from_pandas(
-        wines, source=source, targets=y.name, name=f"{Path(data).stem}-{part}"
+        wines, source=_source(locate(data)), targets=y.name, name=f"{Path(data).stem}-{part}"
     )
+
+
+def _source(where):
+    if "://" in where:
+        return resolve_dataset_source(where)
+    # a path as such makes MLflow 3.17.2 warn of itself, twice registered
+    return get_dataset_source_from_json(json.dumps({"uri": where}), "local")
 
 
 def _log_model(estimator, X, trusted_types):
