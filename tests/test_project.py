@@ -11,6 +11,7 @@ import yaml
 from conftest import PROJECT, command
 
 MLPROJECT = yaml.safe_load((PROJECT / "MLproject").read_text())["entry_points"]
+SPARK = (PROJECT / "requirements-spark.txt").read_text().strip()
 PINS = (PROJECT / "requirements.txt").read_text().split()
 
 
@@ -21,7 +22,7 @@ def test_pins_of_conda_and_pip_are_the_same():
 
 
 def test_every_package_that_is_imported_is_pinned():
-    known = {"sklearn": "scikit-learn"}
+    known = {"sklearn": "scikit-learn", "py4j": "pyspark"}
     imported = set()
     for path in [*PROJECT.glob("*.py"), *PROJECT.glob("wine/*.py")]:
         for node in ast.walk(ast.parse(path.read_text())):
@@ -30,7 +31,9 @@ def test_every_package_that_is_imported_is_pinned():
             elif isinstance(node, ast.ImportFrom):
                 imported.add(node.module.split(".")[0])
     outside = imported - set(sys.stdlib_module_names) - {"wine"}
-    assert {known.get(name, name) for name in outside} <= {pin.split("==")[0] for pin in PINS}
+    assert {known.get(name, name) for name in outside} <= {
+        pin.split("==")[0] for pin in (*PINS, SPARK)
+    }
 
 
 @pytest.mark.parametrize("entry_point", MLPROJECT)
@@ -41,8 +44,12 @@ def test_defaults_of_mlproject_script_help_and_readme_are_the_same(entry_point, 
     shown = command("python", PROJECT / words[1], "--help", cwd=tmp_path).stdout
     readme = (PROJECT / "README.rst").read_text()
     for name, parameter in parameters.items():
-        default = parameter["default"]
-        assert re.search(rf"^  {name} .*?\({re.escape(str(default))}\)$", shown, re.M | re.S)
+        if "default" in parameter:
+            default = parameter["default"]
+            assert re.search(rf"^  {name} .*?\({re.escape(str(default))}\)$", shown, re.M | re.S)
+        else:
+            default = "must be given"
+            assert re.search(rf"^  {name} ", shown, re.M)
         assert f"     - {name}\n     - {default}\n" in readme
 
 
