@@ -2,14 +2,17 @@
 
 import argparse
 import difflib
+import logging
 import math
 import os
+import re
 import signal
 import sys
 import textwrap
 
 import click
 from mlflow.exceptions import MlflowException
+from sqlalchemy.exc import SQLAlchemyError
 
 from wine import Refusal
 
@@ -198,6 +201,9 @@ def run(main):
     # is away: that is too long to look at nothing. Whoever set these variables knows better.
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "8")
     os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
+    # MLflow prints the traceback of a database's error, then raises it: it is said once, below
+    database = logging.getLogger("mlflow.store.db.utils")
+    database.addFilter(lambda logged: logged.levelno != logging.ERROR)
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup and the like have it
             signal.signal(number, _interrupt)
@@ -205,8 +211,9 @@ def run(main):
         main()
     except Refusal as refusal:
         sys.exit(f"{sys.argv[0]}: {refusal}")
-    except MlflowException as error:
-        reason = textwrap.shorten(str(error), 500)
+    except (MlflowException, SQLAlchemyError, OSError) as error:
+        statement = r"\(raised as [^)]*\)|\[SQL:.*|\(Background .*"  # which SQLAlchemy adds
+        reason = textwrap.shorten(re.sub(statement, "", str(error), flags=re.DOTALL), 500)
         if reason.startswith("API request"):  # which got no answer, whatever was asked
             reason += "; MLFLOW_TRACKING_URI names the server, MLFLOW_HTTP_REQUEST_TIMEOUT the wait"
         sys.exit(f"{sys.argv[0]}: MLflow cannot record: {reason}")

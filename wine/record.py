@@ -2,6 +2,8 @@
 
 import contextlib
 import json
+import os
+import shutil
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -19,9 +21,11 @@ from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import LoggedModelInput, Metric, Param
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, Schema
+from mlflow.utils.file_utils import local_file_uri_to_path
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from mlflow.utils.uri import is_local_uri
 
+from wine import Refusal
 from wine.judgement import final_step
 from wine.table import PROJECT, locate
 
@@ -36,7 +40,20 @@ def run():
     Yields
     ------
     mlflow.ActiveRun
+
+    Raises
+    ------
+    Refusal
+        If the runs are to be recorded in a folder that cannot be written to.
     """
+    store = mlflow.get_tracking_uri()
+    folder = Path(store.removeprefix("sqlite:///")).parent
+    # which MLflow by itself finds out after trying to open the database for two minutes
+    if store.startswith("sqlite:") and folder.exists() and not os.access(folder, os.W_OK):
+        raise Refusal(
+            f"received {store} to record in, allowed is a folder that can be written to; "
+            "MLFLOW_TRACKING_URI or another working folder says so"
+        )
     with mlflow.start_run() as active:
         try:
             yield active
@@ -219,20 +236,31 @@ def _source(where):
 def _log_model(estimator, X, trusted_types):
     """Log the model, and in a local store also where MLflow 1 and 2 kept it: with the run."""
     answer = "long" if is_classifier(estimator) else "double"
-    model = mlflow.sklearn.log_model(
-        estimator,
-        name="model",
-        signature=ModelSignature(
-            inputs=Schema([ColSpec("double", column) for column in X.columns]),
-            outputs=Schema([ColSpec(answer)]),
-        ),
-        input_example=X.head(2),
-        pip_requirements=[f"{package}=={version(package)}" for package in REQUIREMENTS],
-        serialization_format="skops",
-        skops_trusted_types=list(trusted_types),
-    )
-    if is_local_uri(mlflow.get_artifact_uri()):
-        mlflow.log_artifacts(mlflow.artifacts.download_artifacts(model.model_uri), "model")
+    local = is_local_uri(mlflow.get_artifact_uri())
+    classic = local_file_uri_to_path(mlflow.get_artifact_uri("model")) if local else ""
+    try:
+        model = mlflow.sklearn.log_model(
+            estimator,
+            name="model",
+            signature=ModelSignature(
+                inputs=Schema([ColSpec("double", column) for column in X.columns]),
+                outputs=Schema([ColSpec(answer)]),
+            ),
+            input_example=X.head(2),
+            pip_requirements=[f"{package}=={version(package)}" for package in REQUIREMENTS],
+            serialization_format="skops",
+            skops_trusted_types=list(trusted_types),
+        )
+        if local:
+            # first beside its place: who looks there finds a whole model or none at any moment
+            shutil.copytree(mlflow.artifacts.download_artifacts(model.model_uri), f"{classic}.part")
+            os.rename(f"{classic}.part", classic)
+    except BaseException:  # a full disk, Ctrl-C: half a model may not stay, nor be found
+        half = mlflow.last_logged_model()
+        if local and half and half.source_run_id == mlflow.active_run().info.run_id:
+            shutil.rmtree(local_file_uri_to_path(half.artifact_location), ignore_errors=True)
+            shutil.rmtree(f"{classic}.part", ignore_errors=True)
+        raise
     return model
 
 
