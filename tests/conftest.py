@@ -1,6 +1,8 @@
 """A copy of the project, real runs in it, and processes that end with their test."""
 
 import contextlib
+import http.client
+import json
 import os
 import shutil
 import signal
@@ -11,12 +13,18 @@ import time
 import urllib.error
 import urllib.request
 from pathlib import Path
+from urllib.parse import urlsplit
 
+import mlflow
+import pandas as pd
 import pytest
 
 PROJECT = Path(__file__).resolve().parent.parent
 LEFT_BEHIND = (".git", ".venv", "mlruns", "mlflow.db*", "__pycache__", ".*_cache")
 ENTRY_POINTS = ("main", "huber", "classifier")
+LOCAL = ("--env-manager", "local")
+WINES = pd.read_csv(PROJECT / "predict.csv")
+LONG = bool(os.environ.get("WINE_TEST_LONG"))  # more bodies, more runs, more moments to be killed
 
 
 def environment(**extra):
@@ -55,6 +63,19 @@ def free_port():
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         return listener.getsockname()[1]
+
+
+def ask(address, body, content_type="application/json"):
+    """Post a body; return the status and the answer, a text unless the status is 200."""
+    body = body if isinstance(body, (str, bytes)) else json.dumps(body)
+    body = body.encode() if isinstance(body, str) else body
+    headers = {} if content_type is None else {"Content-Type": content_type}
+    server = http.client.HTTPConnection(urlsplit(address).netloc, timeout=60)
+    with contextlib.closing(server):
+        server.request("POST", urlsplit(address).path, body, headers)
+        answer = server.getresponse()
+        text = answer.read().decode()
+    return answer.status, json.loads(text) if answer.status == 200 else text
 
 
 @contextlib.contextmanager
@@ -128,6 +149,27 @@ def swept(project, tmp_path_factory):
     )
     assert done.returncode == 0, done.stderr
     return folder, done.stdout
+
+
+@pytest.fixture(scope="session")
+def models(project, run_ids):
+    """Each model, loaded in this process."""
+    mlflow.set_tracking_uri(f"sqlite:///{project}/mlflow.db")
+    yield {name: mlflow.pyfunc.load_model(f"runs:/{run_ids[name]}/model") for name in run_ids}
+    mlflow.set_tracking_uri(None)
+
+
+@pytest.fixture(scope="session", params=ENTRY_POINTS)
+def served(request, project, run_ids):
+    """An entry point's name, and the address of a real scoring server for its model."""
+    port = free_port()
+    with process(
+        *("mlflow", "models", "serve", "-m", f"runs:/{run_ids[request.param]}/model"),
+        *(*LOCAL, "--port", port),
+        cwd=project,
+        ready=f"http://127.0.0.1:{port}/ping",
+    ):
+        yield request.param, f"http://127.0.0.1:{port}/invocations"
 
 
 def pytest_terminal_summary(terminalreporter):

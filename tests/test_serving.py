@@ -1,49 +1,12 @@
 """A served model, a scored file and a model in memory give the same answers."""
 
 import json
-import urllib.error
-import urllib.request
 
 import mlflow
 import pandas as pd
 import pytest
 
-from conftest import ENTRY_POINTS, PROJECT, command, free_port, process
-
-WINES = pd.read_csv(PROJECT / "predict.csv")
-LOCAL = ("--env-manager", "local")
-
-
-@pytest.fixture(scope="session")
-def models(project, run_ids):
-    """Each model, loaded in this process."""
-    mlflow.set_tracking_uri(f"sqlite:///{project}/mlflow.db")
-    yield {name: mlflow.pyfunc.load_model(f"runs:/{run_ids[name]}/model") for name in run_ids}
-    mlflow.set_tracking_uri(None)
-
-
-@pytest.fixture(scope="session", params=ENTRY_POINTS)
-def served(request, project, run_ids):
-    """An entry point's name, and the address of a real scoring server for its model."""
-    port = free_port()
-    with process(
-        *("mlflow", "models", "serve", "-m", f"runs:/{run_ids[request.param]}/model"),
-        *(*LOCAL, "--port", port),
-        cwd=project,
-        ready=f"http://127.0.0.1:{port}/ping",
-    ):
-        yield request.param, f"http://127.0.0.1:{port}/invocations"
-
-
-def ask(address, body, content_type="application/json"):
-    """Post a body; return the status and the answer."""
-    body = body if isinstance(body, str) else json.dumps(body)
-    request = urllib.request.Request(address, body.encode(), {"Content-Type": content_type})
-    try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return answer.status, json.load(answer)
-    except urllib.error.HTTPError as error:
-        return error.code, error.read().decode()
+from conftest import ENTRY_POINTS, LOCAL, WINES, ask, command
 
 
 def split(wines):
