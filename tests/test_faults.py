@@ -113,7 +113,7 @@ def test_mlflow_run_interrupted_while_it_trains(tmp_path, number, status):
     arguments = ("mlflow", "run", PROJECT, "-e", "classifier", *LOCAL, "-P", "n_estimators=20000")
     with start(*arguments, cwd=tmp_path) as training:
         # the imports take some three seconds of it: then it grows its forest
-        while training.poll() is None and seconds_of_cpu(training.pid, "python\0clf-train") < 10:
+        while training.poll() is None and seconds_of_cpu(training.pid, "python\0clf-train") < 6:
             time.sleep(0.2)
         os.killpg(training.pid, number)
         said = training.stdout.read()
@@ -193,7 +193,7 @@ def test_known_fault_of_mlflow_that_makes_a_store_twice_at_once(tmp_path):
 def test_runs_at_once_in_a_store_that_is_there(tmp_path):
     made = command("mlflow", "db", "upgrade", "sqlite:///mlflow.db", cwd=tmp_path)
     assert made.returncode == 0, made.stderr
-    many = 16 if LONG else 4
+    many = 16 if LONG else 3
     trainings = [
         start("mlflow", "run", PROJECT, *LOCAL, "-P", f"alpha=0.{number}", cwd=tmp_path)
         for number in range(1, many + 1)
@@ -243,7 +243,6 @@ def workshop(tmp_path_factory):
 
 
 APPEARS = {
-    "the model's folder": "mlruns/0/models/*/artifacts",
     "the model": "mlruns/0/models/*/artifacts/*.skops",
     "the model beside its classic place": "mlruns/0/*/artifacts/model.part",
     "the model in its classic place": "mlruns/0/*/artifacts/model",
@@ -310,7 +309,6 @@ def test_full_disk(small_disk, kilobytes):
     for run in store(small_disk).search_runs(["0"]):
         assert (answers(small_disk, run) is None) == (run.info.status != "FINISHED")
     assert not list(small_disk.glob("mlruns/0/*/artifacts/model.part"))
-    assert command(*FOREST, cwd=small_disk).returncode == 0
 
 
 def as_a_user():
@@ -333,15 +331,19 @@ def test_read_only_folder(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["mlflow.db", "mlruns/0/models"])
-def test_read_only_store(tmp_path, name):
+def test_read_only_store(tmp_path):
     assert command(sys.executable, PROJECT / "train.py", cwd=tmp_path).returncode == 0
-    (tmp_path / name).chmod(0o444 if name == "mlflow.db" else 0o555)
-    done = command(*as_a_user(), sys.executable, PROJECT / "train.py", cwd=tmp_path)
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.count("\n") == 1, done.stderr
-    assert "train.py: MLflow cannot record: " in done.stderr
-    assert "readonly database" in done.stderr or "Permission denied" in done.stderr
-    (tmp_path / name).chmod(0o755)
+    for name, said in (
+        ("mlflow.db", "readonly database"),
+        ("mlruns/0/models", "Permission denied"),
+    ):
+        writable = (tmp_path / name).stat().st_mode
+        (tmp_path / name).chmod(writable & ~0o222)
+        done = command(*as_a_user(), sys.executable, PROJECT / "train.py", cwd=tmp_path)
+        (tmp_path / name).chmod(writable)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert done.stderr.count("\n") == 1, done.stderr
+        assert "train.py: MLflow cannot record: " in done.stderr
+        assert said in done.stderr
     for run in store(tmp_path).search_runs(["0"]):
         assert (answers(tmp_path, run) is None) == (run.info.status != "FINISHED")
