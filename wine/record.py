@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import shutil
 import time
 from importlib.metadata import version
@@ -205,6 +206,7 @@ def address(**view):
     """
     server = mlflow.get_tracking_uri()
     server = server if server.startswith("http") else "http://127.0.0.1:5000"
+    server = re.sub("//[^/]*@", "//", server).rstrip("/")  # a password is not to be shown
     runs = f"{server}/#/experiments/{mlflow.active_run().info.experiment_id}/runs"
     return f"{runs}?{urlencode({'workflowType': 'machine_learning'} | view)}"
 
