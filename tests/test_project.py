@@ -67,3 +67,11 @@ def test_wines_to_predict():
 
 def test_ci_runs_the_command_of_the_readme():
     assert 'line=$(grep -m1 "python -m pytest" README.rst)' in (PROJECT / ".ci/run").read_text()
+
+
+def test_workflow_pastes_lines_of_the_readme():
+    workflow = (PROJECT / ".github/workflows/readme.yml").read_text()
+    readme = (PROJECT / "README.rst").read_text()
+    patterns = re.findall(r"(?:grep -m1|-Pattern) '([^']+)'", workflow)
+    assert len(patterns) == 4
+    assert [pattern for pattern in patterns if pattern not in readme] == []
