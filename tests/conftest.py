@@ -155,8 +155,9 @@ def swept(project, tmp_path_factory):
 def models(project, run_ids):
     """Each model, loaded in this process."""
     mlflow.set_tracking_uri(f"sqlite:///{project}/mlflow.db")
-    yield {name: mlflow.pyfunc.load_model(f"runs:/{run_ids[name]}/model") for name in run_ids}
+    loaded = {name: mlflow.pyfunc.load_model(f"runs:/{run_ids[name]}/model") for name in run_ids}
     mlflow.set_tracking_uri(None)
+    return loaded
 
 
 @pytest.fixture(scope="session", params=ENTRY_POINTS)
