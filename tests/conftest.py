@@ -65,6 +65,16 @@ def free_port():
         return listener.getsockname()[1]
 
 
+@contextlib.contextmanager
+def tracking_in(folder):
+    """Let MLflow look into the store in a folder."""
+    mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(None)
+
+
 def ask(address, body, content_type="application/json"):
     """Post a body; return the status and the answer, a text unless the status is 200."""
     body = body if isinstance(body, (str, bytes)) else json.dumps(body)
@@ -154,10 +164,8 @@ def swept(project, tmp_path_factory):
 @pytest.fixture(scope="session")
 def models(project, run_ids):
     """Each model, loaded in this process."""
-    mlflow.set_tracking_uri(f"sqlite:///{project}/mlflow.db")
-    loaded = {name: mlflow.pyfunc.load_model(f"runs:/{run_ids[name]}/model") for name in run_ids}
-    mlflow.set_tracking_uri(None)
-    return loaded
+    with tracking_in(project):
+        return {name: mlflow.pyfunc.load_model(f"runs:/{run_ids[name]}/model") for name in run_ids}
 
 
 @pytest.fixture(scope="session", params=ENTRY_POINTS)

@@ -6,7 +6,7 @@ import mlflow
 import pandas as pd
 import pytest
 
-from conftest import ENTRY_POINTS, LOCAL, WINES, ask, command
+from conftest import ENTRY_POINTS, LOCAL, WINES, ask, command, tracking_in
 
 
 def split(wines):
@@ -71,14 +71,13 @@ def test_famous_wrong_answer_is_not_given(served):
 def test_same_answers_everywhere(entry_point, project, run_ids, models):
     run_id = run_ids[entry_point]
     expected = models[entry_point].predict(WINES)
-    mlflow.set_tracking_uri(f"sqlite:///{project}/mlflow.db")
-    client = mlflow.MlflowClient()
+    client = mlflow.MlflowClient(f"sqlite:///{project}/mlflow.db")
     (logged,) = client.search_logged_models(["0"], f"source_run_id = '{run_id}'")
     classic = f"mlruns/0/{run_id}/artifacts/model"
     for uri in (f"models:/{logged.model_id}", project / classic):
-        answers = mlflow.pyfunc.load_model(str(uri)).predict(WINES)
+        with tracking_in(project):
+            answers = mlflow.pyfunc.load_model(str(uri)).predict(WINES)
         assert answers == pytest.approx(expected, abs=1e-12)
-    mlflow.set_tracking_uri(None)
     for uri in (f"runs:/{run_id}/model", classic):
         done = command(
             *("mlflow", "models", "predict", "-m", uri, *LOCAL, "-t", "csv", "-i", "predict.csv"),

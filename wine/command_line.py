@@ -12,7 +12,6 @@ import textwrap
 
 import click
 from mlflow.exceptions import MlflowException
-from sqlalchemy.exc import SQLAlchemyError
 
 from wine import Refusal
 
@@ -211,7 +210,11 @@ def run(main):
         main()
     except Refusal as refusal:
         sys.exit(f"{sys.argv[0]}: {refusal}")
-    except (MlflowException, SQLAlchemyError, OSError) as error:
+    except Exception as error:
+        # MLflow lets SQLAlchemy's errors through when it opens a database
+        of_database = type(error).__module__ == "sqlalchemy.exc"
+        if not (of_database or isinstance(error, (MlflowException, OSError))):
+            raise
         statement = r"\(raised as [^)]*\)|\[SQL:.*|\(Background .*"  # which SQLAlchemy adds
         reason = textwrap.shorten(re.sub(statement, "", str(error), flags=re.DOTALL), 500)
         if reason.startswith("API request"):  # which got no answer, whatever was asked
