@@ -278,7 +278,30 @@ def test_run_without_credentials_is_refused(start, user, postgres, guarded, clon
     done = command(*start, cwd=clone, MLFLOW_TRACKING_URI=guarded.address, **user)
     assert done.returncode != 0
     assert "You are not authenticated" in done.stderr.splitlines()[-1]
+    if start[0] != "mlflow":  # which asks before the script does, and says it in its own way
+        assert done.stderr.count("\n") == 1
     assert postgres.query(guarded.database, RUNS) == before
+
+
+def test_sweep(server, clone, postgres):
+    options = ("-e", "sweep", "-P", "trials=4", "-P", "jobs=2")
+    printed = succeed(*RUN, *options, cwd=clone, MLFLOW_TRACKING_URI=server.address)
+    search = f"tags.`mlflow.parentRunId` = '{run_id(printed)}'"
+    children = server.client.search_runs(["0"], search)
+    assert [run.info.status for run in children] == ["FINISHED"] * 4
+    assert f"\n{server.address}/#/experiments/0/runs?" in printed
+    artifacts = {item.path for item in server.client.list_artifacts(run_id(printed))}
+    assert artifacts >= {"candidates.csv", "candidates.png"}
+
+
+def test_score(server, clone, runs, tmp_path):
+    model, output = f"runs:/{run_id(runs['huber'])}/model", tmp_path / "scored.csv"
+    options = ("-P", f"model={model}", "-P", "input=predict.csv", "-P", f"output={output}")
+    succeed(*RUN, "-e", "score", *options, cwd=clone, MLFLOW_TRACKING_URI=server.address)
+    line = printed_command(runs["huber"], "mlflow models predict")
+    answers = succeed("bash", "-c", line, cwd=clone, MLFLOW_TRACKING_URI=server.address)
+    answers = json.loads(answers)["predictions"]
+    assert pd.read_csv(output)["prediction"].tolist() == pytest.approx(answers, abs=1e-12)
 
 
 def test_member_trains(postgres, guarded, clone):

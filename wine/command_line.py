@@ -179,7 +179,7 @@ def progress(items, length, label, size=lambda item: 1):
             tenth = 10 * bar.pos // length
             bar.update(size(item))
             if not terminal and 10 * bar.pos // length > tenth:
-                print(f"{label}: {100 * bar.pos // length:.0f} %", file=sys.stderr, flush=True)
+                print(f"{label}: {100 * bar.pos // length} %", file=sys.stderr, flush=True)
 
 
 def run(main):

@@ -182,7 +182,7 @@ class Table:
             These rows.
         torn : list of (int, str, str)
             For each row with too few or too many cells its number, what is wrong, and its text.
-        percent : float
+        percent : int
             How much of the file this was.
 
         Raises
@@ -195,11 +195,11 @@ class Table:
 
     def _parquet(self):
         file = pa.parquet.ParquetFile(self.source)
-        done = 0
+        length, done = file.metadata.num_rows, 0
         for batch in file.iter_batches(ROWS):
-            numbers = np.arange(done + 1, done + len(batch) + 1)
-            yield numbers, batch, [], 100 * len(batch) / file.metadata.num_rows
-            done += len(batch)
+            before, done = done, done + len(batch)
+            percent = 100 * done // length - 100 * before // length
+            yield np.arange(before + 1, done + 1), batch, [], percent
 
     def _csv(self):
         torn = collections.deque()  # the reader is ahead of the pieces
@@ -217,16 +217,17 @@ class Table:
             pa.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=tear),
             pa.csv.ConvertOptions(column_types=dict.fromkeys(self.columns, pa.string())),
         )
-        done = position = 0
+        done = percent = 0
         for blocks, batch in enumerate(batches, 1):
             ahead = [number for number, *_ in list(torn)]
             numbers = np.arange(done + 1, done + len(batch) + len(ahead) + 1)
             numbers = numbers[~np.isin(numbers, ahead)][: len(batch)]
             done = numbers[-1]
             passed = [torn.popleft() for number in ahead if number < done]
-            before, position = position, min(blocks * BLOCK, file.tell())  # which is ahead, too
-            yield numbers, batch, passed, 100 * (position - before) / file.size()
-        yield np.arange(0), pa.RecordBatch.from_pylist([], self.schema), list(torn), 0
+            before, percent = percent, 100 * min(blocks * BLOCK, file.tell()) // file.size()
+            yield numbers, batch, passed, percent - before
+        last = pa.RecordBatch.from_pylist([], self.schema)
+        yield np.arange(0), last, list(torn), 100 - percent
 
     def place(self, output, overwrite):
         """Return where an output will be, or refuse one that cannot be made.
