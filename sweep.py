@@ -96,11 +96,12 @@ def keep(trials, names, metric):
     if not judged:
         return
     figure = Figure(figsize=(4.8 * len(names), 4.2), layout="constrained")
-    for ax, name in zip(figure.subplots(1, len(names), sharey=True), names, strict=True):
+    (axes,) = figure.subplots(1, len(names), sharey=True, squeeze=False)
+    for ax, name in zip(axes, names, strict=True):
         values = [row[name] for row in judged]
         if None in values:
             order = sorted({value for value in values if value is not None})
-            ax.set_xticks(range(len(order) + 1), [*order, None])
+            ax.set_xticks(range(len(order) + 1), [*order, "None"])
             values = [len(order) if value is None else order.index(value) for value in values]
         elif min(values) > 0 and max(values) > 100 * min(values):
             ax.set_xscale("log")
@@ -110,8 +111,8 @@ def keep(trials, names, metric):
         if judged[0]["trial"] == 0:
             ax.plot(values[0], scores[0], "D", color="black", label="defaults")
         ax.set_xlabel(name)
-    figure.axes[0].set_ylabel(f"{metric}, mean and spread of {FOLDS} folds")
-    figure.legend(*figure.axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
+    axes[0].set_ylabel(f"{metric}, mean and spread of {FOLDS} folds")
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
     mlflow.log_figure(figure, "candidates.png")
 
 

@@ -57,6 +57,8 @@ def test_a_fourth_model(tmp_path):
         (r"HuberRegressor\(.*?\)", "Ridge(alpha=alpha)"),
         (r"build\(parameters\[.*?\)\n", 'build(parameters["alpha"])\n'),
         (r'    parser.add\(\s*"epsilon".*?\n(?=    parser.add\("data")', ""),
+        (r", uniform\n", "\n"),
+        (r', "epsilon": uniform\(1, 2\)', ""),
     )
     snippet = next(
         block.astext()
@@ -70,3 +72,8 @@ def test_a_fourth_model(tmp_path):
     run = command(*RUN, "-e", "ridge", "-P", "alpha=2", cwd=folder)
     assert run.returncode == 0, run.stderr
     assert run.stdout.startswith("\nRidge: alpha=2.0, data=wine-quality.csv\n")
+
+    edit(folder / "sweep.py", (r"SCRIPTS = {", 'SCRIPTS = {"ridge": "ridge-train", '))
+    swept = command(*RUN, "-e", "sweep", "-P", "model=ridge", "-P", "trials=3", cwd=folder)
+    assert swept.returncode == 0, swept.stderr
+    assert "Best of 3 candidates" in swept.stdout
