@@ -169,7 +169,7 @@ def check_columns(model, columns, data):
     """
     if len(columns) == 1 and ";" in columns[0]:
         raise Refusal(f"input: {data} is separated by ';', allowed is ','; received {columns[0]}")
-    for column in model.columns:
+    for column in dict.fromkeys([*model.columns, *columns]):
         if columns.count(column) != 1:
             wrong = "is missing" if column not in columns else "stands there more than once"
             raise Refusal(
