@@ -17,7 +17,7 @@ import pyarrow.parquet
 from wine import Refusal, command_line, scoring
 from wine.table import locate
 
-BLOCK = 4 * 2**20  # bytes of CSV, some 60,000 wines
+BLOCK = 2**20  # bytes of CSV, some 15,000 wines; Arrow reads up to 32 blocks ahead
 ROWS = 2**16  # of Parquet
 MOST_TORN = 1_000_000  # that many one after the other are no table
 
@@ -222,7 +222,7 @@ class Table:
             ahead = [number for number, *_ in list(torn)]
             numbers = np.arange(done + 1, done + len(batch) + len(ahead) + 1)
             numbers = numbers[~np.isin(numbers, ahead)][: len(batch)]
-            done = numbers[-1]
+            done = numbers[-1] if len(numbers) else done  # a piece may have torn rows only
             passed = [torn.popleft() for number in ahead if number < done]
             before, percent = percent, 100 * min(blocks * BLOCK, file.tell()) // file.size()
             yield numbers, batch, passed, percent - before
