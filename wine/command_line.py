@@ -1,7 +1,9 @@
 """The command line: positional parameters with defaults, checked, and refused in one line."""
 
 import argparse
+import atexit
 import difflib
+import gc
 import logging
 import math
 import os
@@ -206,6 +208,8 @@ def run(main):
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup and the like have it
             signal.signal(number, _interrupt)
+    # everything goes with the process: Python need not look for garbage in all that was imported
+    atexit.register(gc.freeze)
     try:
         main()
     except Refusal as refusal:
