@@ -208,7 +208,8 @@ def run(main):
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) != signal.SIG_IGN:  # as nohup and the like have it
             signal.signal(number, _interrupt)
-    # everything goes with the process: Python need not look for garbage in all that was imported
+    # what was imported stays, and all goes with the process: Python need not look for garbage there
+    gc.freeze()
     atexit.register(gc.freeze)
     try:
         main()
