@@ -1,6 +1,6 @@
 """Measure what the project costs beside what it cannot be cheaper than, and print one table.
 
-python benchmarks/run.py                        all sections, some twenty minutes
+python benchmarks/run.py                        all sections, some thirty minutes
 python benchmarks/run.py startup serving        these sections
 python benchmarks/run.py all --quick            small and few: shows that it works, measures nothing
 
@@ -33,6 +33,8 @@ import mlflow
 import pandas as pd
 
 sys.path += [str(Path(__file__).resolve().parents[1] / name) for name in ("", "tests")]
+
+import classifier as classifiers
 
 from conftest import ENTRY_POINTS, PROJECT, environment, free_port, process
 from wine import table
@@ -255,7 +257,13 @@ def score(folder, size):
     yield line(what, more, peak, "MB", 1 + 50 / peak)
 
 
-SECTIONS = {each.__name__: each for each in (startup, serving, sweep, score)}
+def classifier(folder, size):
+    """Compare the classifier with others, in a table of their own."""
+    print(classifiers.compare(size.seeds).to_string(), "\n")
+    return []
+
+
+SECTIONS = {each.__name__: each for each in (startup, serving, sweep, score, classifier)}
 
 
 def main():
@@ -276,7 +284,8 @@ def main():
             if {name, "all"} & set(arguments.sections):
                 print(name, file=sys.stderr)
                 lines += section(folder, QUICK if arguments.quick else FULL)
-    print(pd.DataFrame(lines).to_string(index=False))
+    if lines:
+        print(pd.DataFrame(lines).to_string(index=False))
     versions = ", ".join(f"{each} {version(each)}" for each in ("mlflow", "scikit-learn"))
     cpu = Path("/proc/cpuinfo")
     names = cpu.read_text().split("model name\t: ")[1:] if cpu.exists() else [platform.processor()]
