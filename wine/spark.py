@@ -1,9 +1,11 @@
 """Scoring on Apache Spark: like `wine.pieces`, for folders of files and on many machines."""
 
 import contextlib
+import logging
 import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -67,11 +69,17 @@ def start(master):
     if master.startswith("local"):
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     builder = builder.config("spark.ui.enabled", False)
+    builder = builder.config("spark.sql.caseSensitive", True)  # pH and PH are two columns
     builder = builder.config("spark.ui.showConsoleProgress", sys.stderr.isatty())
     # without it, a row with too many cells is cut to those that are asked for
     builder = builder.config("spark.sql.csv.parser.columnPruning.enabled", False)
+    on_ctrl_c = signal.getsignal(signal.SIGINT)
     with _refusing("master", master):
         spark = builder.getOrCreate()
+    # Spark's own answer to Ctrl-C breaks the connection on which it is waiting, and py4j prints
+    # its traceback
+    signal.signal(signal.SIGINT, on_ctrl_c)
+    logging.getLogger().addFilter(lambda logged: "while sending command" not in logged.getMessage())
     spark.sparkContext.setLogLevel("OFF")
     return spark
 
@@ -117,8 +125,11 @@ class Table:
             self._read = self._spark.read.parquet
             if suffix != ".parquet":
                 reader = self._spark.read.options(**CSV)
-                names = reader.csv(self.source).columns
-                schema = ", ".join(f"`{name}` string" for name in [*names, TORN])
+                # as they stand there: Spark would number those that are there twice
+                first = reader.options(header=False).csv(self.source).first()
+                names = [name or f"_c{place}" for place, name in enumerate(first or [])]
+                schema = ", ".join(f"{_quoted(name)} string" for name in [*names, TORN])
+                reader = self._spark.read.options(**CSV)
                 reader = reader.options(enforceSchema=False, columnNameOfCorruptRecord=TORN)
                 self._read = reader.schema(schema).csv
             self._rows = self._read(self.source)
@@ -179,6 +190,12 @@ class Table:
                 ANSWER, udf(F.struct(*[numbers[name].alias(name) for name in model.columns]))
             )
             columns = [_column(name) for name in self.columns]
+            if TORN in kinds:  # an empty cell of CSV is a text without characters
+                empty = F.lit("")
+                columns = [
+                    F.coalesce(column, empty).alias(name)
+                    for name, column in zip(self.columns, columns, strict=True)
+                ]
             if suffix == ".parquet":  # where a number is not a text
                 columns = [
                     numbers[name].alias(name)
@@ -213,14 +230,10 @@ class Table:
             before += n_rows
         offsets = self._spark.createDataFrame(offsets, "_path string, _start long, _offset long")
         row = (F.col("_id") + F.col("_offset")).alias("row")
-        columns = [_column(name) for name in self.columns]
+        # CSV has no lists and the like
+        columns = [_column(name).cast("string").alias(name) for name in self.columns]
         bad = bad.join(F.broadcast(offsets), ["_path", "_start"])
         return bad.select(row, F.col(WRONG).alias("reason"), *columns)
-
-    def _files(self, path):
-        """Return the file system of a path, and the path as that has it."""
-        path = self._spark._jvm.org.apache.hadoop.fs.Path(path)
-        return path.getFileSystem(self._spark._jsc.hadoopConfiguration()), path
 
     @contextlib.contextmanager
     def _whole(self, output):
@@ -232,6 +245,9 @@ class Table:
             files.delete(path, True)
             if files.exists(beside):
                 files.rename(beside, path)
+        except BaseException:
+            self._spark.stop()  # or it would go on writing
+            raise
         finally:
             files.delete(beside, True)
 
@@ -242,8 +258,12 @@ def _place():
     return {**places, "_id": F.monotonically_increasing_id()}
 
 
+def _quoted(name):
+    return f"`{name.replace('`', '``')}`"
+
+
 def _column(name):
-    return F.col(f"`{name.replace('`', '``')}`")
+    return F.col(_quoted(name))
 
 
 def _number(name, kind):
