@@ -162,6 +162,20 @@ def swept(project, tmp_path_factory):
 
 
 @pytest.fixture(scope="session")
+def uris(run_ids):
+    """The address of each model."""
+    return {name: f"runs:/{run_id}/model" for name, run_id in run_ids.items()}
+
+
+@pytest.fixture(scope="session")
+def store(project, run_ids, tmp_path_factory):
+    """The folder of a copy of the store with the three models, in which scorings may leave runs."""
+    folder = tmp_path_factory.mktemp("store")
+    shutil.copy(project / "mlflow.db", folder)
+    return folder
+
+
+@pytest.fixture(scope="session")
 def models(project, run_ids):
     """Each model, loaded in this process."""
     with tracking_in(project):

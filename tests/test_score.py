@@ -35,14 +35,10 @@ NO_NUMBERS = [
     *("", " ", "nan", "NaN", "NA", "null", "inf", "-inf", "Infinity", "1e999", "-1e999", "1d"),
     *("1f", "0x1A", "1_0", "1,5", "1 0", "1e", "--1", "+", ".", "e5", "true", "dry", "٣", "7%"),
 ]
-
-
-@pytest.fixture(scope="module")
-def store(project, run_ids, tmp_path_factory):
-    """The folder of a copy of the store with the three models, in which scorings may leave runs."""
-    folder = tmp_path_factory.mktemp("store")
-    shutil.copy(project / "mlflow.db", folder)
-    return folder
+TEXTS = [
+    *("007", " x ", "1e5", "NA", "nan", "", "true", "2020-01-01", "ação 🍷", "a\tb", "'", "\\"),
+    *("1.50", "+3", "None", "12345678901234567890", "0.1000000000000000055", "#", "=1+1"),
+]
 
 
 @pytest.fixture
@@ -64,12 +60,6 @@ def score(store, tmp_path, monkeypatch, capfd):
 
     with tracking_in(store):
         yield run
-
-
-@pytest.fixture(scope="module")
-def uris(run_ids):
-    """The address of each model."""
-    return {name: f"runs:/{run_id}/model" for name, run_id in run_ids.items()}
 
 
 @pytest.fixture(scope="module")
@@ -304,29 +294,14 @@ def test_long_stretches_of_rows_with_too_few_cells(score, uris):
 
 
 def test_text_is_kept_character_by_character(score, uris):
-    texts = [
-        "007",
-        " x ",
-        "1e5",
-        "NA",
-        "nan",
-        "",
-        "true",
-        "2020-01-01",
-        "ação 🍷",
-        "a\tb",
-        "'",
-        "\\",
-    ]
-    texts += ["1.50", "+3", "None", "12345678901234567890", "0.1000000000000000055", "#", "=1+1"]
-    rows = [[text, *MEASURED[n], text] for n, text in enumerate(texts)]
+    rows = [[text, *MEASURED[n], text] for n, text in enumerate(TEXTS)]
     write("wines.csv", rows, ["a", *COLUMNS, "b c"])
     assert score(uris["main"], "wines.csv", "scored.csv").status == 0
     assert [row[:-1] for row in read("scored.csv")[1]] == rows
     assert score(uris["main"], "wines.csv", "scored.parquet").status == 0
     scored = pq.read_table("scored.parquet").to_pandas(types_mapper=None)
-    assert scored["a"].tolist() == texts
-    assert scored["b c"].tolist() == texts
+    assert scored["a"].tolist() == TEXTS
+    assert scored["b c"].tolist() == TEXTS
 
 
 def test_one_in_a_hundred_rows_is_bad(score, uris):
@@ -355,7 +330,8 @@ def test_one_in_a_hundred_rows_is_bad(score, uris):
     assert_same(scored, np.array(answers)[:, -1:].astype(float))
 
 
-def test_parquet_of_all_kinds(score, uris, models):
+def all_kinds():
+    """Return forty rows of many types, of which 4, 5, 6 and 40 are bad."""
     wines = pd.DataFrame(np.array(MEASURED[:40], dtype=float), columns=COLUMNS)
     arrays = {name: pa.array(wines[name]) for name in COLUMNS}
     arrays["fixed acidity"] = pa.array(wines["fixed acidity"], pa.float32())
@@ -372,14 +348,19 @@ def test_parquet_of_all_kinds(score, uris, models):
         "nothing": pa.nulls(40),
         "count": pa.array(range(40), pa.uint8()),
     }
-    table = pa.table(kept | arrays)
+    return pa.table(kept | arrays)
+
+
+def test_parquet_of_all_kinds(score, uris, models):
+    table = all_kinds()
     pq.write_table(table, "wines.parquet", row_group_size=7)
     done = score(uris["main"], "wines.parquet", "scored.parquet")
     assert (done.status, counts(done.out)) == (3, (36, 4)), done.err
     good = [n for n in range(39) if n not in (3, 4, 5)]
     scored = pq.read_table("scored.parquet")
     at = table.column_names.index("pH")  # in Parquet a number is a number
-    as_number = table.take(good).set_column(at, "pH", pa.array(wines["pH"].iloc[good]))
+    as_number = table.take(good)
+    as_number = as_number.set_column(at, "pH", as_number["pH"].cast("double"))
     assert scored.drop_columns("prediction").equals(as_number)
     assert scored.column_names == [*table.column_names, "prediction"]
     rows = table.select(COLUMNS).take(good).to_pandas().astype(float).to_numpy()

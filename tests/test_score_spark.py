@@ -1,0 +1,328 @@
+"""A scoring on Spark, on a real master with a worker: the same as the one without."""
+
+import contextlib
+import gzip
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import mlflow
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from conftest import LOCAL, PROJECT, command, environment, free_port, process
+from test_score import (
+    COLUMNS,
+    MEASURED,
+    TEXTS,
+    all_kinds,
+    awkward,
+    begun,
+    counts,
+    grow,
+    read,
+    runs,
+    script,
+    write,
+)
+
+ODD = "PH, `odd`.name"  # of a column
+ON_LOOPBACK = {"SPARK_LOCAL_IP": "127.0.0.1"}
+
+
+def lacking():
+    """Return what Spark needs and is not here."""
+    if importlib.util.find_spec("pyspark") is None:
+        return "there is no pyspark"
+    home = os.environ.get("JAVA_HOME")
+    return None if home or shutil.which("java") else "there is no Java"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def equipped():
+    """Leave the module out where there is no Spark, but not where everything has to be tested."""
+    if lacking() and os.environ.get("CI"):
+        pytest.fail(lacking())
+    elif lacking():
+        pytest.skip(lacking())
+
+
+@pytest.fixture(scope="module")
+def cluster(equipped, tmp_path_factory):
+    """The address of a standalone Spark master that has a worker."""
+    home = Path(importlib.util.find_spec("pyspark").origin).parent
+    port, ports = free_port(), (free_port(), free_port())
+    folder = tmp_path_factory.mktemp("cluster")
+    address = f"spark://127.0.0.1:{port}"
+    env = environment(SPARK_HOME=str(home), SPARK_WORKER_DIR=str(folder / "work"), **ON_LOOPBACK)
+    java = (home / "bin" / "spark-class",)
+    with contextlib.ExitStack() as servers:
+        for name, ui, arguments in (
+            ("master.Master", ports[0], ("--port", port)),
+            ("worker.Worker", ports[1], ("--cores", 2, "--memory", "2g", address)),
+        ):
+            (folder / name).mkdir()
+            servers.enter_context(
+                process(
+                    *(*java, f"org.apache.spark.deploy.{name}"),
+                    *("--host", "127.0.0.1", "--webui-port", ui, *arguments),
+                    cwd=folder / name,
+                    ready=f"http://127.0.0.1:{ui}/json/",
+                    env=env,
+                )
+            )
+        deadline = time.monotonic() + 60
+        while True:
+            with urllib.request.urlopen(f"http://127.0.0.1:{ports[0]}/json/", timeout=5) as state:
+                if json.load(state)["aliveworkers"]:
+                    break
+            assert time.monotonic() < deadline, "the worker does not find the master"
+            time.sleep(0.2)
+        yield address
+
+
+def score(*arguments, store, cwd, **env):
+    """Run score.py to its end."""
+    return command(
+        *(sys.executable, PROJECT / "score.py", *arguments),
+        cwd=cwd,
+        MLFLOW_TRACKING_URI=f"sqlite:///{store}/mlflow.db",
+        **(ON_LOOPBACK | env),
+    )
+
+
+def rows_of(folder):
+    """Return the header and the rows of a folder of CSV files, in the order of the first cell."""
+    header, rows = None, []
+    for part in sorted(Path(folder).glob("part-*")):
+        header, more = read(part)
+        rows += more
+    return header, sorted(rows, key=lambda row: int(row[0]))
+
+
+def assert_same_rows(found, wanted, n_answers):
+    """Assert that rows are the same, and their answers to 1e-12."""
+    assert [row[:-n_answers] for row in found] == [row[:-n_answers] for row in wanted]
+    np.testing.assert_allclose(
+        np.array([row[-n_answers:] for row in found], dtype=float),
+        np.array([row[-n_answers:] for row in wanted], dtype=float),
+        rtol=0,
+        atol=1e-12,
+    )
+
+
+@pytest.fixture(scope="module")
+def tables(tmp_path_factory):
+    """The same rows, good ones and bad ones of all kinds, as one file and as a folder of three."""
+    folder = tmp_path_factory.mktemp("tables")
+    rows = [[*row, ""] for row in awkward()[0]]
+    rows += [[*MEASURED[n], text] for n, text in enumerate(TEXTS)]
+    rows += [[*MEASURED[0], text] for text in ("a,b", 'say "cheers"', "two\nlines", '"', '\\"')]
+    rows += [MEASURED[1][:10], [*MEASURED[2], "x", "more"], ["lonely"]]
+    rows += [[*wine, "good"] for wine in MEASURED]
+    rows = [[str(number), *row] for number, row in enumerate(rows, start=1)]
+    header = ["id", *COLUMNS, ODD]
+    write(folder / "wines.csv", rows, header)
+    (folder / "parts.csv").mkdir()
+    cuts = [0, 30, 3000, len(rows)]  # the largest last: Spark takes the largest first
+    for n in range(3):
+        write(folder / "parts.csv" / f"part-{n}.csv", rows[cuts[n] : cuts[n + 1]], header)
+    with gzip.open(folder / "wines.csv.gz", "wb") as packed:
+        packed.write((folder / "wines.csv").read_bytes())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def local(tables, uris, store):
+    """What a scoring without Spark makes of the same rows: header, scored, rejected."""
+    done = score(uris["classifier"], "wines.csv", "local.csv", store=store, cwd=tables)
+    assert done.returncode == 3, done.stderr
+    return (*read(tables / "local.csv"), read(tables / "local.csv.rejected.csv"))
+
+
+def test_folder_on_a_cluster(cluster, tables, local, uris, store):
+    header, scored, (_, rejected) = local
+    done = score(
+        *(uris["classifier"], "parts.csv", "cluster.csv", "false", "spark", cluster),
+        store=store,
+        cwd=tables,
+    )
+    assert done.returncode == 3, done.stderr
+    assert "Traceback" not in done.stderr
+    assert counts(done.stdout) == (len(scored), len(rejected))
+    found, rows = rows_of(tables / "cluster.csv")
+    assert found == header
+    assert_same_rows(rows, scored, 2)
+    found, rows = rows_of(tables / "cluster.csv.rejected.csv")
+    assert found == ["row", "reason", "id", *COLUMNS, ODD]
+    assert rows == rejected
+    assert [name for name in os.listdir(tables) if "partial" in name] == []
+
+    client = mlflow.MlflowClient(f"sqlite:///{store}/mlflow.db")
+    run = client.get_run(runs(store)[0].info.run_id)
+    assert (run.info.status, run.data.params["master"]) == ("FINISHED", cluster)
+    assert run.data.metrics["rows"] == len(scored) + len(rejected)
+    assert run.data.metrics["rejected_rows"] == len(rejected)
+    assert run.data.metrics["rows_per_second"] > 0
+    assert {item.tags[0].value for item in run.inputs.dataset_inputs} == {"input", "output"}
+    assert len(run.inputs.model_inputs) == 1
+    assert "predictions.png" in [item.path for item in client.list_artifacts(run.info.run_id)]
+
+
+def test_one_packed_file_to_parquet_by_mlflow_run(tables, local, project, uris, store):
+    header, scored, (_, rejected) = local
+    done = command(
+        *("mlflow", "run", project, "-e", "score", *LOCAL, "-P", f"model={uris['classifier']}"),
+        *("-P", f"input={tables}/wines.csv.gz", "-P", f"output={tables}/run.parquet"),
+        *("-P", "engine=spark", "-P", "master=local[2]"),
+        cwd=tables,
+        MLFLOW_TRACKING_URI=f"sqlite:///{store}/mlflow.db",
+    )
+    assert done.returncode == 1, done.stderr
+    assert counts(done.stdout) == (len(scored), len(rejected))
+    table = pq.read_table(tables / "run.parquet").sort_by("prediction")
+    assert table.column_names == header
+    kinds = {name: "double" for name in COLUMNS} | {"prediction": "int64", "probability": "double"}
+    assert [str(field.type) for field in table.schema] == [kinds.get(n, "string") for n in header]
+    table = table.to_pandas().sort_values("id", key=lambda ids: ids.astype(int))
+    assert table[ODD].tolist() == [row[-3] for row in scored]
+    numbers = np.array([[*row[1:12], *row[13:]] for row in scored], dtype=float)
+    found = table.drop(columns=["id", ODD]).to_numpy(dtype=float)
+    np.testing.assert_allclose(found, numbers, rtol=0, atol=1e-12)
+    assert rows_of(tables / "run.parquet.rejected.csv")[1] == rejected
+
+
+def test_parquet_of_all_kinds(uris, store, tmp_path):
+    table = all_kinds().drop_columns(["cask", "nothing"])  # Spark has no such types
+    pq.write_table(table, tmp_path / "wines.parquet")
+    (tmp_path / "parts.parquet").mkdir()
+    for n in range(4):
+        pq.write_table(
+            table[10 * n : 10 * n + 10], tmp_path / "parts.parquet" / f"part-{n}.parquet"
+        )
+    for arguments in (
+        ("wines.parquet", "local.parquet"),
+        ("parts.parquet", "spark.parquet", "false", "spark", "local[2]"),
+    ):
+        done = score(uris["huber"], *arguments, store=store, cwd=tmp_path)
+        assert (done.returncode, counts(done.stdout)) == (3, (36, 4)), done.stderr
+    found, wanted = (
+        pq.read_table(tmp_path / f"{engine}.parquet").sort_by("count")
+        for engine in ("spark", "local")
+    )
+    assert found.column_names == wanted.column_names
+    for name in set(found.column_names) - {"prediction"}:
+        assert found[name].to_pylist() == wanted[name].to_pylist(), name
+    np.testing.assert_allclose(found["prediction"], wanted["prediction"], rtol=0, atol=1e-12)
+    header, rejected = read(tmp_path / "local.parquet.rejected.csv")
+    found, rows = rows_of(tmp_path / "spark.parquet.rejected.csv")
+    assert found == header
+    own = {"notes", "fixed acidity", "alcohol"}  # lists and floats have each engine's own text
+    same = [place for place, name in enumerate(header) if name not in own]
+    assert [[row[n] for n in same] for row in rows] == [[row[n] for n in same] for row in rejected]
+
+
+def test_whole_or_not_at_all(uris, store, tmp_path):
+    grow(tmp_path / "wines.csv", 400_000)
+    on_spark = (uris["main"], "wines.csv", "scored.parquet", "false", "spark", "local[2]")
+    for number in (signal.SIGINT, signal.SIGKILL):
+        with script(*on_spark, store=store, cwd=tmp_path) as scoring:
+            begun(tmp_path, scoring)
+            time.sleep(1)
+            os.killpg(scoring.pid, number)
+            said = scoring.communicate(timeout=60)[0]
+        assert not (tmp_path / "scored.parquet").exists()
+        if number == signal.SIGINT:
+            assert scoring.returncode == 130, said
+            assert said.endswith("score.py: interrupted\n")
+            assert "Traceback" not in said
+            assert os.listdir(tmp_path) == ["wines.csv"]
+            assert runs(store)[0].info.status == "KILLED"
+        else:
+            assert scoring.returncode == -signal.SIGKILL
+    done = score(*on_spark, store=store, cwd=tmp_path)
+    assert (done.returncode, counts(done.stdout)) == (0, (400_000, 0)), done.stderr
+    assert pq.read_metadata(next((tmp_path / "scored.parquet").glob("part-*"))).num_rows > 0
+    assert pq.read_table(tmp_path / "scored.parquet").num_rows == 400_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["no-pH.csv", "scored.csv"], ["input: column 'pH' is missing in no-pH.csv"]),
+        (["twice.csv", "scored.csv"], ["input: ", "`x` already exists"]),
+        (["wines.csv", "old.csv"], ["output: ", "old.csv", "overwrite=true"]),
+        (["wines.csv", "scored.csv", "false", "spark", "cluster"], ["master: received 'cluster'"]),
+    ],
+)
+def test_refusals(arguments, parts, uris, store, tmp_path):
+    write(tmp_path / "wines.csv", MEASURED[:3])
+    write(tmp_path / "old.csv", [])
+    write(tmp_path / "no-pH.csv", MEASURED[:3], [name.replace("pH", "PH") for name in COLUMNS])
+    write(tmp_path / "twice.csv", [["1", *row, "2"] for row in MEASURED], ["x", *COLUMNS, "x"])
+    before = sorted(os.listdir(tmp_path)), len(runs(store))
+    done = score(
+        uris["main"], *(arguments + ["false", "spark", "local[1]"])[:5], store=store, cwd=tmp_path
+    )
+    assert done.returncode == 1, done
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    for part in parts:
+        assert part in done.stderr.splitlines()[-1]
+    assert (sorted(os.listdir(tmp_path)), len(runs(store))) == before
+
+
+def test_without_pyspark(uris, store, tmp_path):
+    (tmp_path / "shim" / "pyspark").mkdir(parents=True)
+    (tmp_path / "shim" / "pyspark" / "__init__.py").write_text("raise ImportError('pyspark')\n")
+    write(tmp_path / "wines.csv", MEASURED[:3])
+    done = score(
+        *(uris["main"], "wines.csv", "scored.csv", "false", "spark"),
+        store=store,
+        cwd=tmp_path,
+        PYTHONPATH=str(tmp_path / "shim"),
+    )
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert "engine: " in done.stderr
+    assert "pip install -r requirements-spark.txt" in done.stderr
+    assert sorted(os.listdir(tmp_path)) == ["shim", "wines.csv"]
+    done = score(
+        *(uris["main"], "wines.csv", "scored.csv"),
+        store=store,
+        cwd=tmp_path,
+        PYTHONPATH=str(tmp_path / "shim"),
+    )
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("java", [None, "11", "1.8"])
+def test_without_java_or_with_an_old_one(java, uris, store, tmp_path):
+    write(tmp_path / "wines.csv", MEASURED[:3])
+    home = tmp_path / "home"
+    (home / "bin").mkdir(parents=True)
+    if java:
+        old = home / "bin" / "java"
+        old.write_text(f"#!/bin/sh\necho 'openjdk version \"{java}.0_392\" 2023' >&2\n")
+        old.chmod(0o755)
+    done = subprocess.run(
+        [sys.executable, PROJECT / "score.py", uris["main"], "wines.csv", "scored.csv"]
+        + ["false", "spark"],
+        cwd=tmp_path,
+        env=environment(MLFLOW_TRACKING_URI=f"sqlite:///{store}/mlflow.db")
+        | {"PATH": str(home / "bin"), "JAVA_HOME": str(home) if java else ""},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert done.stderr.count("\n") == 1, done.stderr
+    assert "engine: received 'spark', which needs Java 17" in done.stderr
+    assert not (tmp_path / "scored.csv").exists()
