@@ -231,7 +231,7 @@ def test_parquet_of_all_kinds(uris, store, tmp_path):
 
 
 def test_whole_or_not_at_all(uris, store, tmp_path):
-    grow(tmp_path / "wines.csv", 400_000)
+    grow(tmp_path / "wines.csv", 50_000)
     on_spark = (uris["main"], "wines.csv", "scored.parquet", "false", "spark", "local[2]")
     for number in (signal.SIGINT, signal.SIGKILL):
         with script(*on_spark, store=store, cwd=tmp_path) as scoring:
@@ -249,9 +249,9 @@ def test_whole_or_not_at_all(uris, store, tmp_path):
         else:
             assert scoring.returncode == -signal.SIGKILL
     done = score(*on_spark, store=store, cwd=tmp_path)
-    assert (done.returncode, counts(done.stdout)) == (0, (400_000, 0)), done.stderr
+    assert (done.returncode, counts(done.stdout)) == (0, (50_000, 0)), done.stderr
     assert pq.read_metadata(next((tmp_path / "scored.parquet").glob("part-*"))).num_rows > 0
-    assert pq.read_table(tmp_path / "scored.parquet").num_rows == 400_000
+    assert pq.read_table(tmp_path / "scored.parquet").num_rows == 50_000
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import time
 import uuid
 from pathlib import Path
 
@@ -21,7 +22,7 @@ from wine import Refusal, scoring
 from wine.table import locate
 
 try:
-    from py4j.protocol import Py4JJavaError
+    from py4j.protocol import Py4JError, Py4JJavaError
     from pyspark.errors import PySparkException
     from pyspark.sql import Observation, SparkSession
     from pyspark.sql import functions as F
@@ -81,6 +82,7 @@ def start(master):
     signal.signal(signal.SIGINT, on_ctrl_c)
     logging.getLogger().addFilter(lambda logged: "while sending command" not in logged.getMessage())
     spark.sparkContext.setLogLevel("OFF")
+    spark.sparkContext.setInterruptOnCancel(True)
     return spark
 
 
@@ -235,6 +237,17 @@ class Table:
         bad = bad.join(F.broadcast(offsets), ["_path", "_start"])
         return bad.select(row, F.col(WRONG).alias("reason"), *columns)
 
+    def _cancel(self):
+        """Wait until Spark has ended what it still does, which would go on writing."""
+        with contextlib.suppress(Py4JError, PySparkException):
+            context = self._spark.sparkContext
+            context.cancelAllJobs()
+            executors = context._jsc.sc().statusTracker().getExecutorInfos
+            patience = 300  # tenths of a second
+            while patience and any(each.numRunningTasks() for each in executors()):
+                time.sleep(0.1)
+                patience -= 1
+
     @contextlib.contextmanager
     def _whole(self, output):
         """Give a folder its name when it is complete, or not at all; as in `wine.pieces`."""
@@ -246,7 +259,7 @@ class Table:
             if files.exists(beside):
                 files.rename(beside, path)
         except BaseException:
-            self._spark.stop()  # or it would go on writing
+            self._cancel()
             raise
         finally:
             files.delete(beside, True)
