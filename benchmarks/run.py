@@ -193,7 +193,7 @@ def serving(folder, size):
                 ENTRY_POINTS, {"median": 49, "99th percentile": 98}.items()
             ):
                 goal = (2 if name == "classifier" else 1.1) if label == "median" else None
-                what = f"serve, {name} / floor, {connections} connections, {label}"
+                what = f"serve, {name} / floor, {connections} at a time, {label}"
                 yield line(what, cuts[name][cut], cuts["floor"][cut], "ms", goal)
 
 
