@@ -5,6 +5,7 @@ import contextlib
 import csv
 import gzip
 import io
+import itertools
 import os
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from wine import Refusal, command_line, scoring
 from wine.table import locate
 
 BLOCK = 2**20  # bytes of CSV, some 15,000 wines; Arrow reads up to 32 blocks ahead
+TOGETHER = 4  # blocks that a model answers at once
 ROWS = 2**16  # of Parquet
 MOST_TORN = 1_000_000  # that many one after the other are no table
 
@@ -217,8 +219,10 @@ class Table:
             pa.csv.ParseOptions(newlines_in_values=True, invalid_row_handler=tear),
             pa.csv.ConvertOptions(column_types=dict.fromkeys(self.columns, pa.string())),
         )
+        batches, blocks = iter(batches), 0
         done = percent = 0
-        for blocks, batch in enumerate(batches, 1):
+        while some := list(itertools.islice(batches, TOGETHER)):
+            blocks, batch = blocks + len(some), pa.concat_batches(some)
             ahead = [number for number, *_ in list(torn)]
             numbers = np.arange(done + 1, done + len(batch) + len(ahead) + 1)
             numbers = numbers[~np.isin(numbers, ahead)][: len(batch)]
