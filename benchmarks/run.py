@@ -1,8 +1,8 @@
 """Measure what the project costs beside what it cannot be cheaper than, and print one table.
 
-python benchmarks/run.py                        all sections, some thirty minutes
-python benchmarks/run.py startup serving        these sections
-python benchmarks/run.py all --quick            small and few: shows that it works, measures nothing
+python -m benchmarks.run                    all sections, some thirty minutes
+python -m benchmarks.run startup serving    these sections
+python -m benchmarks.run all --quick        small and few: shows that it works, measures nothing
 
 What is compared is measured in turn, in one session: another machine has other seconds, but much
 the same ratios.
@@ -32,11 +32,8 @@ from sklearn.dummy import DummyRegressor
 import mlflow
 import pandas as pd
 
-sys.path += [str(Path(__file__).resolve().parents[1] / name) for name in ("", "tests")]
-
-import classifier as classifiers
-
-from conftest import ENTRY_POINTS, PROJECT, environment, free_port, process
+from benchmarks import classifier as classifiers
+from tests.helpers import ENTRY_POINTS, PROJECT, environment, free_port, start_server
 from wine import table
 
 FLOOR = PROJECT / "benchmarks" / "floor"
@@ -179,7 +176,7 @@ def serving(folder, size):
             ready = f"http://127.0.0.1:{ports[name]}/ping"
             env = environment(TMPDIR=store)
             servers.enter_context(
-                process(*serve, "--port", ports[name], cwd=store, ready=ready, env=env)
+                start_server(*serve, "--port", ports[name], cwd=store, ready=ready, env=env)
             )
             ask(ports[name], body, 20)
         for connections in (1, 8):

@@ -1,215 +1,208 @@
-"""A copy of the project, real runs in it, and processes that end with their test."""
+"""Fixtures: trained models, stores, servers, and scripts that run in this process."""
 
-import contextlib
-import http.client
+import functools
 import json
 import os
+import runpy
 import shutil
 import signal
-import socket
-import subprocess
 import sys
-import time
-import urllib.error
-import urllib.request
-from pathlib import Path
-from urllib.parse import urlsplit
+from concurrent.futures import ThreadPoolExecutor
 
 import mlflow
-import pandas as pd
 import pytest
+from filelock import FileLock
 
-PROJECT = Path(__file__).resolve().parent.parent
-LEFT_BEHIND = (".git", ".venv", "mlruns", "mlflow.db*", "__pycache__", ".*_cache")
-ENTRY_POINTS = ("main", "huber", "classifier")
-LOCAL = ("--env-manager", "local")
-WINES = pd.read_csv(PROJECT / "predict.csv")
-LONG = bool(os.environ.get("WINE_TEST_LONG"))  # more bodies, more runs, more moments to be killed
+from helpers import (
+    ENTRY_POINTS,
+    LOCAL,
+    PROJECT,
+    Result,
+    client_of,
+    copy_project,
+    copy_store,
+    environment,
+    free_port,
+    run_command,
+    run_id_in,
+    run_successfully,
+    start_server,
+    store_uri,
+    tracking_in,
+)
+from tables import grow
 
-
-def environment(**extra):
-    """Return the environment of a user who just activated this Python's environment."""
-    env = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
-    path = os.pathsep.join([str(Path(sys.executable).parent), env["PATH"]])
-    return env | {"PATH": path, "MLFLOW_DISABLE_TELEMETRY": "true"} | extra
-
-
-def command(*arguments, cwd, timeout=300, **env):
-    """Run a command to its end and return the CompletedProcess, with its output as text."""
-    return subprocess.run(
-        [str(argument) for argument in arguments],
-        cwd=cwd,
-        env=environment(**env),
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-    )
-
-
-def copy_project(folder):
-    """Copy the project, as a clone would have it, to a new folder."""
-    return Path(shutil.copytree(PROJECT, folder, ignore=shutil.ignore_patterns(*LEFT_BEHIND)))
-
-
-def git_commit(folder):
-    """Make a folder a git repository with one commit of all that it holds."""
-    author = ("-c", "user.name=wine", "-c", "user.email=wine@localhost")
-    for arguments in (("init", "-qb", "main"), ("add", "-A"), (*author, "commit", "-qm", "wine")):
-        subprocess.run(["git", *arguments], cwd=folder, check=True)
-
-
-def free_port():
-    """Return a port of 127.0.0.1 on which nobody listens."""
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return listener.getsockname()[1]
-
-
-@contextlib.contextmanager
-def tracking_in(folder):
-    """Let MLflow look into the store in a folder."""
-    mlflow.set_tracking_uri(f"sqlite:///{folder}/mlflow.db")
-    try:
-        yield
-    finally:
-        mlflow.set_tracking_uri(None)
-
-
-def ask(address, body, content_type="application/json"):
-    """Post a body; return the status and the answer, a text unless the status is 200."""
-    body = body if isinstance(body, (str, bytes)) else json.dumps(body)
-    body = body.encode() if isinstance(body, str) else body
-    headers = {} if content_type is None else {"Content-Type": content_type}
-    server = http.client.HTTPConnection(urlsplit(address).netloc, timeout=60)
-    with contextlib.closing(server):
-        server.request("POST", urlsplit(address).path, body, headers)
-        answer = server.getresponse()
-        text = answer.read().decode()
-    return answer.status, json.loads(text) if answer.status == 200 else text
-
-
-@contextlib.contextmanager
-def process(*arguments, cwd, ready, seconds=90, env=None):
-    """Start a server, wait until the URL `ready` answers, and end the server and its children."""
-    with open(Path(cwd) / "server.log", "w+") as log:
-        server = subprocess.Popen(
-            [str(argument) for argument in arguments],
-            cwd=cwd,
-            env=env or environment(),
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        try:
-            deadline = time.monotonic() + seconds
-            while True:
-                with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
-                    urllib.request.urlopen(ready, timeout=5).close()
-                    break
-                if server.poll() is not None or time.monotonic() > deadline:
-                    log.seek(0)
-                    pytest.fail(f"{arguments} did not answer at {ready}: {log.read()}")
-                time.sleep(0.2)
-            yield server
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(server.pid, signal.SIGTERM)
-            try:
-                server.wait(20)
-            except subprocess.TimeoutExpired:
-                os.killpg(server.pid, signal.SIGKILL)
-                server.wait()
+# A shell ignores SIGINT in what it starts in the background, and children inherit that. With
+# Python's own handler in place, the processes that the tests start have SIGINT at its default.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")
-def project(tmp_path_factory):
-    """A copy of the project, with the three runs of `trained` in its store."""
-    return copy_project(tmp_path_factory.mktemp("clone") / "wine project")
+def shared(tmp_path_factory, worker_id):
+    """Return a function that makes a folder once for all workers of pytest-xdist."""
+    root = tmp_path_factory.getbasetemp()
+    root = root if worker_id == "master" else root.parent
+
+    def make_once(name, make):
+        """Call `make(folder)` in the first worker, and return folder and result in all of them."""
+        folder, result = root / name, root / f"{name}.json"
+        with FileLock(f"{folder}.lock"):
+            if not result.exists():
+                folder.mkdir()
+                result.write_text(json.dumps(make(folder)))
+        return folder, json.loads(result.read_text())
+
+    return make_once
 
 
 @pytest.fixture(scope="session")
-def trained(project):
-    """The CompletedProcess of a real `mlflow run` with defaults, for each entry point."""
-    finished = {}
-    for entry_point in ENTRY_POINTS:
-        finished[entry_point] = command(
-            *("mlflow", "run", ".", "-e", entry_point, "--env-manager", "local"), cwd=project
-        )
-        assert finished[entry_point].returncode == 0, finished[entry_point].stderr
-    return finished
+def empty_store(shared):
+    """Return the path of a tracking database without runs; a copy of it spares the migrations."""
+
+    def make(folder):
+        client_of(folder).search_experiments()
+
+    return shared("empty store", make)[0] / "mlflow.db"
+
+
+@pytest.fixture
+def new_store(empty_store, tmp_path):
+    """Return this test's folder, with an empty store in it."""
+    copy_store(empty_store, tmp_path)
+    return tmp_path
+
+
+@pytest.fixture(scope="session")
+def trained_project(shared, empty_store):
+    """Return a copy of the project, and the Result of `mlflow run` for each entry point."""
+
+    def make(folder):
+        project = copy_project(folder / "wine project")
+        # MLflow does not lock a new database while it makes the tables: with one that is there,
+        # the three can train at the same time.
+        copy_store(empty_store, project)
+        train = ("mlflow", "run", ".", *LOCAL, "-e")
+        with ThreadPoolExecutor() as pool:
+            runs = [pool.submit(run_command, *train, name, cwd=project) for name in ENTRY_POINTS]
+        finished = dict(zip(ENTRY_POINTS, (run.result() for run in runs), strict=True))
+        assert all(done.status == 0 for done in finished.values()), finished
+        return finished
+
+    folder, finished = shared("trained", make)
+    return folder / "wine project", {name: Result(*done) for name, done in finished.items()}
+
+
+@pytest.fixture(scope="session")
+def project(trained_project):
+    """Return a copy of the project, in whose store are the three runs of `trained`."""
+    return trained_project[0]
+
+
+@pytest.fixture(scope="session")
+def trained(trained_project):
+    """Return the Result of a real `mlflow run` with defaults, for each entry point."""
+    return trained_project[1]
 
 
 @pytest.fixture(scope="session")
 def run_ids(trained):
-    """The run's ID for each entry point, taken from what is printed to be pasted."""
-    return {
-        entry_point: finished.stdout.split("runs:/")[1].split("/")[0]
-        for entry_point, finished in trained.items()
-    }
+    """Return the run's ID for each entry point, taken from what is printed to be pasted."""
+    return {name: run_id_in(done.out) for name, done in trained.items()}
 
 
 @pytest.fixture(scope="session")
-def swept(project, tmp_path_factory):
-    """The folder of the store, and the output, of a sweep over twelve candidates for main."""
-    folder = tmp_path_factory.mktemp("sweep")
-    done = command(
-        *("mlflow", "run", project, "-e", "sweep", "--env-manager", "local"),
-        *("-P", "trials=12", "-P", "jobs=2"),
-        cwd=folder,
-    )
-    assert done.returncode == 0, done.stderr
-    return folder, done.stdout
-
-
-@pytest.fixture(scope="session")
-def uris(run_ids):
-    """The address of each model."""
+def model_uris(run_ids):
+    """Return the URI of each model."""
     return {name: f"runs:/{run_id}/model" for name, run_id in run_ids.items()}
 
 
 @pytest.fixture(scope="session")
-def store(project, run_ids, tmp_path_factory):
-    """The folder of a copy of the store with the three models, in which scorings may leave runs."""
+def recorded(project, run_ids):
+    """Return the run of each entry point, as the store has it."""
+    return {name: client_of(project).get_run(run_id) for name, run_id in run_ids.items()}
+
+
+@pytest.fixture(scope="session")
+def models(project, model_uris):
+    """Return each model, loaded in this process."""
+    with tracking_in(project):
+        return {name: mlflow.pyfunc.load_model(uri) for name, uri in model_uris.items()}
+
+
+@pytest.fixture
+def store(project, tmp_path_factory):
+    """Return a folder with a copy of the store of the three models, to which runs may be added."""
     folder = tmp_path_factory.mktemp("store")
     shutil.copy(project / "mlflow.db", folder)
     return folder
 
 
 @pytest.fixture(scope="session")
-def models(project, run_ids):
-    """Each model, loaded in this process."""
-    with tracking_in(project):
-        return {name: mlflow.pyfunc.load_model(f"runs:/{run_ids[name]}/model") for name in run_ids}
+def swept(shared, empty_store):
+    """Return the folder of the store, and the output, of a sweep over twelve candidates."""
+
+    def make(folder):
+        copy_store(empty_store, folder)
+        sweep = ("mlflow", "run", PROJECT, "-e", "sweep", *LOCAL, "-P", "trials=12", "-P", "jobs=2")
+        return run_successfully(*sweep, cwd=folder)
+
+    return shared("sweep", make)
 
 
-@pytest.fixture(scope="session", params=ENTRY_POINTS)
-def served(request, project, run_ids):
-    """An entry point's name, and the address of a real scoring server for its model."""
+# A worker of pytest-xdist gets all tests of one server, so that each server is started once.
+@pytest.fixture(
+    scope="session",
+    params=[pytest.param(name, marks=pytest.mark.xdist_group(name)) for name in ENTRY_POINTS],
+)
+def served(request, project, model_uris, tmp_path_factory):
+    """Return an entry point's name, and the URL of a real scoring server for its model."""
     port = free_port()
-    with process(
-        *("mlflow", "models", "serve", "-m", f"runs:/{run_ids[request.param]}/model"),
-        *(*LOCAL, "--port", port),
-        cwd=project,
+    with start_server(
+        *("mlflow", "models", "serve", "-m", model_uris[request.param], *LOCAL, "--port", port),
+        cwd=tmp_path_factory.mktemp("served"),
+        env=environment(MLFLOW_TRACKING_URI=store_uri(project)),
         ready=f"http://127.0.0.1:{port}/ping",
     ):
         yield request.param, f"http://127.0.0.1:{port}/invocations"
 
 
-def pytest_terminal_summary(terminalreporter):
-    """List every command of the documents as run or, with its reason, as not run."""
-    outcomes = {}
-    for outcome in ("passed", "failed", "error", "skipped"):
-        for report in terminalreporter.stats.get(outcome, []):
-            if "test_command[" in report.nodeid:
-                shown = "run" if outcome == "passed" else outcome
-                if outcome == "skipped":
-                    shown = f"not run: {report.longrepr[2].removeprefix('Skipped: ')}"
-                outcomes[report.nodeid.split("test_command[")[1][:-1].split(" ", 1)[0]] = shown
-    if outcomes:
-        from documents import commands
+@pytest.fixture
+def run_script(tmp_path, monkeypatch, capfd):
+    """Return a function that runs a script's `__main__` in this process, in the test's folder."""
+    monkeypatch.chdir(tmp_path)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    variables = dict(os.environ)
 
-        terminalreporter.section("commands of the documents")
-        for pair in zip(commands("README.rst"), commands("LEIAME.rst"), strict=True):
-            outcome = outcomes.get(f"{pair[0].document}:{pair[0].line}", "not selected")
-            for command in pair:
-                terminalreporter.write_line(f"{str(command)[:100]:100} {outcome}")
+    def run(name, *arguments, store=tmp_path):
+        monkeypatch.setattr(sys, "argv", [name, *map(str, arguments)])
+        status = 0
+        capfd.readouterr()
+        try:
+            with tracking_in(store):
+                runpy.run_path(str(PROJECT / name), run_name="__main__")
+        except SystemExit as end:
+            status = end.code
+        out, err = capfd.readouterr()
+        if isinstance(status, str):  # Python prints the text and ends with status 1
+            status, err = 1, f"{err}{status}\n"
+        return Result(status, out, err)
+
+    yield run
+    os.environ.clear()
+    os.environ.update(variables)
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
+
+
+@pytest.fixture
+def score(run_script, store):
+    """Return a function that runs score.py in this process, with the store of the three models."""
+    return functools.partial(run_script, "score.py", store=store)
+
+
+@pytest.fixture(scope="session")
+def large(tmp_path_factory):
+    """Return the path of a CSV file of 23 MB with 400,000 wines."""
+    path = tmp_path_factory.mktemp("large") / "wines.csv"
+    grow(path, 400_000)
+    return path

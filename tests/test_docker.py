@@ -8,20 +8,20 @@ from pathlib import Path
 
 import mlflow.models.container
 import pytest
+from click.testing import CliRunner
+from mlflow.cli import cli
 
-from conftest import ENTRY_POINTS, PROJECT, command, free_port, process
+from helpers import ENTRY_POINTS, LOCAL, PROJECT, free_port, run_command, start_server, tracking_in
 
 MODELS = ("mlflow", "models")
 
 
 @pytest.mark.parametrize("entry_point", ENTRY_POINTS)
-def test_dockerfile(entry_point, project, run_ids, tmp_path):
-    done = command(
-        *(*MODELS, "generate-dockerfile", "-m", f"runs:/{run_ids[entry_point]}/model"),
-        *("-d", tmp_path / "image", "--env-manager", "local"),
-        cwd=project,
-    )
-    assert done.returncode == 0, done.stderr
+def test_dockerfile(entry_point, project, model_uris, tmp_path):
+    image = ("-m", model_uris[entry_point], "-d", str(tmp_path / "image"))
+    with tracking_in(project):
+        done = CliRunner().invoke(cli, ["models", "generate-dockerfile", *image, *LOCAL])
+    assert done.exit_code == 0, done.output
     lines = (tmp_path / "image" / "Dockerfile").read_text().splitlines()
     python = next(line for line in lines if line.startswith("FROM"))
     assert python.startswith("FROM python:3.")
@@ -40,26 +40,26 @@ def test_port_of_the_image():
     assert "listen 8080" in nginx.read_text()
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     os.environ.get("WINE_TEST_DOCKER") != "1",
     reason="needs a Docker engine and the network: WINE_TEST_DOCKER=1 says that they are there",
 )
 @pytest.mark.parametrize("entry_point", ENTRY_POINTS)
-def test_image_answers_as_the_model(entry_point, project, run_ids):
-    model, image = f"runs:/{run_ids[entry_point]}/model", f"wine-test-{entry_point}"
-    local = ("--env-manager", "local")
-    predicted = command(
-        *(*MODELS, "predict", "-m", model, *local, "-t", "csv", "-i", "predict.csv"), cwd=project
+def test_image_answers_as_the_model(entry_point, project, model_uris):
+    model, image = model_uris[entry_point], f"wine-test-{entry_point}"
+    predicted = run_command(
+        *(*MODELS, "predict", "-m", model, *LOCAL, "-t", "csv", "-i", "predict.csv"), cwd=project
     )
-    built = command(
-        *(*MODELS, "build-docker", "-m", model, "-n", image, *local), cwd=project, timeout=1800
+    built = run_command(
+        *(*MODELS, "build-docker", "-m", model, "-n", image, *LOCAL), cwd=project, timeout=1800
     )
-    assert built.returncode == 0, built.stderr
+    assert built.status == 0, built.err
     port = free_port()
     with contextlib.ExitStack() as stack:
-        stack.callback(command, "docker", "rm", "-f", image, cwd=project)
+        stack.callback(run_command, "docker", "rm", "-f", image, cwd=project)
         stack.enter_context(
-            process(
+            start_server(
                 *("docker", "run", "--rm", "--name", image, "-p", f"127.0.0.1:{port}:8080", image),
                 cwd=project,
                 ready=f"http://127.0.0.1:{port}/ping",
@@ -72,5 +72,5 @@ def test_image_answers_as_the_model(entry_point, project, run_ids):
         )
         with urllib.request.urlopen(request) as answer:
             assert json.load(answer)["predictions"] == pytest.approx(
-                json.loads(predicted.stdout)["predictions"], abs=1e-12
+                json.loads(predicted.out)["predictions"], abs=1e-12
             )

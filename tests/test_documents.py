@@ -11,8 +11,10 @@ import subprocess
 
 import pytest
 
-from conftest import copy_project, environment, free_port, git_commit, process
 from documents import commands, sections, shows, tables
+from helpers import copy_project, environment, free_port, git_commit, start_server
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("README")]
 
 README, LEIAME = commands("README.rst"), commands("LEIAME.rst")
 SERVERS = {"mlflow ui": "/health", "mlflow server": "/health", "mlflow models serve": "/ping"}
@@ -49,7 +51,9 @@ class Terminal:
             ready = f"http://127.0.0.1:{self.ports[port]}{SERVERS[server]}"
             self.servers[port] = contextlib.ExitStack()
             self.servers[port].enter_context(
-                process("bash", "-c", f"exec {text}", cwd=self.folder, ready=ready, env=self.env)
+                start_server(
+                    "bash", "-c", f"exec {text}", cwd=self.folder, ready=ready, env=self.env
+                )
             )
             return 0, "", ""
         left = self.folder.parent / "environment"

@@ -4,13 +4,15 @@ import re
 
 from sklearn.datasets import load_diabetes
 
+import pytest
 import yaml
 from docutils import nodes
 
-from conftest import command, copy_project
 from documents import parse
+from helpers import LOCAL, copy_project, run_command
 
-RUN = ("mlflow", "run", ".", "--env-manager", "local")
+pytestmark = pytest.mark.slow
+RUN = ("mlflow", "run", ".", *LOCAL)
 
 
 def edit(path, *changes):
@@ -36,15 +38,15 @@ def test_another_table_with_other_columns_and_another_target(tmp_path):
     patients[columns].head().astype(float).to_csv(folder / "predict.csv", index=False)
 
     for entry_point in ("huber", "classifier"):
-        run = command(*RUN, "-e", entry_point, cwd=folder)
-        assert run.returncode == 0, run.stderr
-    model = re.search(r"runs:/\w+/model", run.stdout)[0]
-    predict = command(
+        run = run_command(*RUN, "-e", entry_point, cwd=folder)
+        assert run.status == 0, run.err
+    model = re.search(r"runs:/\w+/model", run.out)[0]
+    predict = run_command(
         *("mlflow", "models", "predict", "-m", model, "--env-manager", "local"),
         *("-t", "csv", "-i", "predict.csv"),
         cwd=folder,
     )
-    assert re.fullmatch(r'\{"predictions": \[([01], ){4}[01]\]\}', predict.stdout.strip())
+    assert re.fullmatch(r'\{"predictions": \[([01], ){4}[01]\]\}', predict.out.strip())
 
 
 def test_a_fourth_model(tmp_path):
@@ -69,11 +71,11 @@ def test_a_fourth_model(tmp_path):
     project["entry_points"] |= yaml.safe_load(snippet)
     (folder / "MLproject").write_text(yaml.safe_dump(project))
 
-    run = command(*RUN, "-e", "ridge", "-P", "alpha=2", cwd=folder)
-    assert run.returncode == 0, run.stderr
-    assert run.stdout.startswith("\nRidge: alpha=2.0, data=wine-quality.csv\n")
+    run = run_command(*RUN, "-e", "ridge", "-P", "alpha=2", cwd=folder)
+    assert run.status == 0, run.err
+    assert run.out.startswith("\nRidge: alpha=2.0, data=wine-quality.csv\n")
 
     edit(folder / "sweep.py", (r"SCRIPTS = {", 'SCRIPTS = {"ridge": "ridge-train", '))
-    swept = command(*RUN, "-e", "sweep", "-P", "model=ridge", "-P", "trials=3", cwd=folder)
-    assert swept.returncode == 0, swept.stderr
-    assert "Best of 3 candidates" in swept.stdout
+    swept = run_command(*RUN, "-e", "sweep", "-P", "model=ridge", "-P", "trials=3", cwd=folder)
+    assert swept.status == 0, swept.err
+    assert "Best of 3 candidates" in swept.out

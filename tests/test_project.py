@@ -8,7 +8,7 @@ import sys
 import pytest
 import yaml
 
-from conftest import PROJECT, command
+from helpers import PROJECT
 
 MLPROJECT = yaml.safe_load((PROJECT / "MLproject").read_text())["entry_points"]
 SPARK = (PROJECT / "requirements-spark.txt").read_text().strip()
@@ -37,11 +37,11 @@ def test_every_package_that_is_imported_is_pinned():
 
 
 @pytest.mark.parametrize("entry_point", MLPROJECT)
-def test_defaults_of_mlproject_script_help_and_readme_are_the_same(entry_point, tmp_path):
+def test_defaults_of_mlproject_script_help_and_readme_are_the_same(entry_point, run_script):
     parameters = MLPROJECT[entry_point]["parameters"]
     words = MLPROJECT[entry_point]["command"].split()
     assert words[2:] == [f"{{{name}}}" for name in parameters]
-    shown = command("python", PROJECT / words[1], "--help", cwd=tmp_path).stdout
+    shown = run_script(words[1], "--help").out
     readme = (PROJECT / "README.rst").read_text()
     for name, parameter in parameters.items():
         if "default" in parameter:
@@ -65,13 +65,15 @@ def test_wines_to_predict():
     assert all("." in number for row in rows for number in row.split(","))
 
 
-def test_ci_runs_the_command_of_the_readme():
-    assert 'line=$(grep -m1 "python -m pytest" README.rst)' in (PROJECT / ".ci/run").read_text()
+def test_ci_runs_the_commands_of_the_readme():
+    script = (PROJECT / ".ci/run").read_text()
+    for command in ("python -m pytest", "python -m pytest -m slow"):
+        assert f'"$(grep -m1 "{command}" README.rst)"' in script
 
 
 def test_workflow_pastes_lines_of_the_readme():
     workflow = (PROJECT / ".github/workflows/readme.yml").read_text()
     readme = (PROJECT / "README.rst").read_text()
     patterns = re.findall(r"(?:grep -m1|-Pattern) '([^']+)'", workflow)
-    assert len(patterns) == 4
+    assert len(patterns) == 5
     assert [pattern for pattern in patterns if pattern not in readme] == []

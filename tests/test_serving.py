@@ -2,11 +2,10 @@
 
 import json
 
-import mlflow
 import pandas as pd
 import pytest
 
-from conftest import ENTRY_POINTS, LOCAL, WINES, ask, command, tracking_in
+from helpers import WINES, post
 
 
 def split(wines):
@@ -28,7 +27,7 @@ BODIES = {
 @pytest.mark.parametrize("form", BODIES)
 def test_every_form_of_body_gets_the_answers_of_the_model(served, models, form):
     entry_point, address = served
-    status, answer = ask(address, *BODIES[form])
+    status, answer = post(address, *BODIES[form])
     assert status == 200, answer
     assert answer["predictions"] == pytest.approx(
         models[entry_point].predict(WINES).tolist(), abs=1e-12
@@ -40,7 +39,7 @@ def test_whole_numbers(served, models):
     whole = WINES.round().astype("int64")
     expected = models[entry_point].predict(whole.astype("float64")).tolist()
     for body, kind in ((split(whole), "application/json"), (whole.to_csv(index=False), "text/csv")):
-        status, answer = ask(address, body, kind)
+        status, answer = post(address, body, kind)
         assert (status, answer["predictions"]) == (200, pytest.approx(expected, abs=1e-12))
 
 
@@ -49,12 +48,12 @@ def test_refused_bodies_leave_the_server_alive(served):
     good = split(WINES)["dataframe_split"]
     text = {**good, "data": [["dry", *good["data"][0][1:]]]}
     null = {**good, "data": [[None, *good["data"][0][1:]]]}
-    assert "fixed acidity" in ask(address, split(WINES.drop(columns="fixed acidity")))[1]
+    assert "fixed acidity" in post(address, split(WINES.drop(columns="fixed acidity")))[1]
     for body in (split(WINES.drop(columns="pH")), {"dataframe_split": text}, good, "{", ""):
-        assert ask(address, body)[0] == 400
-    assert ask(address, {"dataframe_split": null})[0] == 400
-    assert ask(address, json.dumps(good), "application/json; format=pandas-split")[0] == 415
-    assert ask(address, *BODIES["split"])[0] == 200
+        assert post(address, body)[0] == 400
+    assert post(address, {"dataframe_split": null})[0] == 400
+    assert post(address, json.dumps(good), "application/json; format=pandas-split")[0] == 415
+    assert post(address, *BODIES["split"])[0] == 200
 
 
 def test_famous_wrong_answer_is_not_given(served):
@@ -62,26 +61,6 @@ def test_famous_wrong_answer_is_not_given(served):
     _, address = served
     wine = [6.2, 0.66, 0.48, 1.2, 0.029, 29, 75, 0.98, 3.33, 0.39, 12.8]
     one = pd.DataFrame([wine], columns=WINES.columns)
-    answers = [ask(address, split(one[order]))[1] for order in (list(WINES), sorted(WINES))]
+    answers = [post(address, split(one[order]))[1] for order in (list(WINES), sorted(WINES))]
     assert answers[0] == answers[1]
     assert answers[0]["predictions"] != [pytest.approx(6.379428821398614)]
-
-
-@pytest.mark.parametrize("entry_point", ENTRY_POINTS)
-def test_same_answers_everywhere(entry_point, project, run_ids, models):
-    run_id = run_ids[entry_point]
-    expected = models[entry_point].predict(WINES)
-    client = mlflow.MlflowClient(f"sqlite:///{project}/mlflow.db")
-    (logged,) = client.search_logged_models(["0"], f"source_run_id = '{run_id}'")
-    classic = f"mlruns/0/{run_id}/artifacts/model"
-    for uri in (f"models:/{logged.model_id}", project / classic):
-        with tracking_in(project):
-            answers = mlflow.pyfunc.load_model(str(uri)).predict(WINES)
-        assert answers == pytest.approx(expected, abs=1e-12)
-    for uri in (f"runs:/{run_id}/model", classic):
-        done = command(
-            *("mlflow", "models", "predict", "-m", uri, *LOCAL, "-t", "csv", "-i", "predict.csv"),
-            cwd=project,
-        )
-        assert done.returncode == 0, done.stderr
-        assert json.loads(done.stdout)["predictions"] == pytest.approx(expected, abs=1e-12)

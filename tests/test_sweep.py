@@ -1,42 +1,47 @@
-"""A sweep: its candidates, how they are judged, and what it leaves in the store."""
+"""A sweep: its candidates, how they are evaluated, and what it leaves in the store."""
 
 import importlib
 import os
 import signal
-import subprocess
 import sys
 import time
 
 import mlflow
 import pandas as pd
 import pytest
+from scipy.stats import uniform
 
 import sweep
-from conftest import PROJECT, command, copy_project, environment
+from helpers import (
+    MLFLOW_RUN,
+    PROJECT,
+    assert_one_line_error,
+    client_of,
+    copy_store,
+    models_of,
+    runs_of,
+    start_process,
+)
 from wine import table
 
-RUN = ("mlflow", "run", PROJECT, "-e", "sweep", "--env-manager", "local")
 
-
-def store(folder):
-    """Return the client of the store in a folder, its sweep's run and the runs below that."""
-    client = mlflow.MlflowClient(f"sqlite:///{folder}/mlflow.db")
-    runs = client.search_runs(["0"], max_results=1000)
-    (parent,) = [run for run in runs if "trials" in run.data.params]
-    children = [run for run in runs if run is not parent]
-    return client, parent, children
+def sweep_in(folder):
+    """Return the run of the sweep in the store of a folder, and the runs of its candidates."""
+    (parent,) = [run for run in runs_of(folder) if "trials" in run.data.params]
+    children = [run for run in runs_of(folder) if run.info.run_id != parent.info.run_id]
+    return parent, children
 
 
 def candidates(folder):
     """Return the table of the candidates as a sweep has recorded it, without the times."""
-    client, parent, _ = store(folder)
+    parent, _ = sweep_in(folder)
     uri = f"{parent.info.artifact_uri}/candidates.csv"
-    table = pd.read_csv(mlflow.artifacts.download_artifacts(uri), index_col="trial")
-    return table.drop(columns="fit_time")
+    listed = pd.read_csv(mlflow.artifacts.download_artifacts(uri), index_col="trial")
+    return listed.drop(columns="fit_time")
 
 
 def test_every_candidate_is_a_child(swept):
-    _, parent, children = store(swept[0])
+    parent, children = sweep_in(swept[0])
     assert len(children) == 12
     for run in children:
         assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
@@ -51,7 +56,7 @@ def test_every_candidate_is_a_child(swept):
 
 
 def test_candidates_as_recorded(swept):
-    _, _, children = store(swept[0])
+    _, children = sweep_in(swept[0])
     listed = candidates(swept[0])
     assert listed.index.tolist() == list(range(12))
     assert listed.loc[0, ["alpha", "l1_ratio"]].tolist() == [1.0, 0.1]
@@ -61,28 +66,25 @@ def test_candidates_as_recorded(swept):
         assert float(run.data.params["alpha"]) == row["alpha"]
 
 
-def test_best_candidate_is_trained_as_a_single_run_would_be(swept, tmp_path):
+def test_best_candidate_is_trained_as_a_single_run_would_be(swept, run_script, new_store):
     folder, printed = swept
-    client, parent, _ = store(folder)
+    parent, _ = sweep_in(folder)
     best = candidates(folder).sort_values("cv_rmse").iloc[0]
     assert float(parent.data.params["alpha"]) == best["alpha"]
     assert parent.data.metrics["cv_rmse"] == best["cv_rmse"]
-    alone = command("python", PROJECT / "train.py", best["alpha"], best["l1_ratio"], cwd=tmp_path)
-    assert alone.stdout.split("Serve")[0] == printed.split("Serve")[0]
+    alone = run_script("train.py", best["alpha"], best["l1_ratio"])
+    assert alone.out.split("Serve")[0] == printed.split("Serve")[0]
 
-    single = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db").search_runs(["0"])[0]
+    (single,) = runs_of(new_store)
     assert single.data.metrics.items() <= parent.data.metrics.items()
     assert single.data.params.items() <= parent.data.params.items()
     assert single.data.tags["mlflow.note.content"] == parent.data.tags["mlflow.note.content"]
-    artifacts = [
-        {item.path for item in each.list_artifacts(run.info.run_id)}
-        for each, run in (
-            (client, parent),
-            (mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db"), single),
-        )
-    ]
-    assert artifacts[0] - artifacts[1] == {"candidates.csv", "candidates.png"}
-    assert artifacts[1] <= artifacts[0]
+    of_sweep, of_training = (
+        {item.path for item in client_of(each).list_artifacts(run.info.run_id)}
+        for each, run in ((folder, parent), (new_store, single))
+    )
+    assert of_sweep - of_training == {"candidates.csv", "candidates.png"}
+    assert of_training <= of_sweep
 
 
 def test_score_beside_that_of_the_defaults(swept):
@@ -93,16 +95,19 @@ def test_score_beside_that_of_the_defaults(swept):
     ) in swept[1]
 
 
-@pytest.mark.parametrize("model", ["huber", "classifier"])
-def test_same_seed_same_results_however_many_jobs(model, tmp_path):
-    tables = []
+@pytest.mark.parametrize("model", ["huber", pytest.param("classifier", marks=pytest.mark.slow)])
+def test_same_seed_same_results_however_many_jobs(model, run_script, empty_store, tmp_path):
+    tables, printed = [], []
     for jobs in (1, 2):
-        (tmp_path / str(jobs)).mkdir()
-        done = command("python", PROJECT / "sweep.py", model, 3, 7, jobs, cwd=tmp_path / str(jobs))
-        assert done.returncode == 0, done.stderr
-        tables.append((candidates(tmp_path / str(jobs)), done.stdout.split("Serve")[0]))
-    pd.testing.assert_frame_equal(tables[0][0], tables[1][0], check_exact=True)
-    assert tables[0][1] == tables[1][1]
+        folder = tmp_path / str(jobs)
+        folder.mkdir()
+        copy_store(empty_store, folder)
+        result = run_script("sweep.py", model, 3, 7, jobs, store=folder)
+        assert result.status == 0, result.err
+        tables.append(candidates(folder))
+        printed.append(result.out.split("Serve")[0])
+    pd.testing.assert_frame_equal(*tables, check_exact=True)
+    assert printed[0] == printed[1]
 
 
 def test_other_seed_other_candidates():
@@ -131,55 +136,43 @@ def test_identical_wines_are_in_one_fold(name):
     assert sorted(judged) == list(range(len(wines.X_train)))
 
 
-def test_test_wines_do_not_touch_the_search(swept, tmp_path):
+def test_test_wines_do_not_touch_the_search(swept, run_script, new_store):
     wines = pd.read_csv(PROJECT / "wine-quality.csv")
     test = importlib.import_module("train").split(table.read("wine-quality.csv")).X_test.index
     wines.loc[test, "quality"] += 1
-    wines.to_csv(tmp_path / "other-test.csv", index=False)
-    done = command(
-        *("python", PROJECT / "sweep.py", "main", 12, 42, "None", "other-test.csv"), cwd=tmp_path
-    )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split("Serve")[0] != swept[1].split("Serve")[0]
-    pd.testing.assert_frame_equal(candidates(tmp_path), candidates(swept[0]), check_exact=True)
+    wines.to_csv(new_store / "other-test.csv", index=False)
+    result = run_script("sweep.py", "main", 12, 42, "None", "other-test.csv")
+    assert result.status == 0, result.err
+    assert result.out.split("Serve")[0] != swept[1].split("Serve")[0]
+    pd.testing.assert_frame_equal(candidates(new_store), candidates(swept[0]), check_exact=True)
 
 
-def edited(folder, *changes):
-    """Return a copy of the project with changes to train.py."""
-    folder = copy_project(folder)
-    text = (folder / "train.py").read_text()
-    for before, after in changes:
-        assert before in text
-        text = text.replace(before, after)
-    (folder / "train.py").write_text(text)
-    return folder
-
-
-def test_candidate_that_fails_is_said_and_the_others_go_on(tmp_path):
-    folder = edited(tmp_path / "wine", ('"l1_ratio": uniform(0, 1)', '"l1_ratio": uniform(0, 2)'))
-    done = command("python", "sweep.py", "main", 8, cwd=folder)
-    assert done.returncode == 0, done.stderr
-    _, parent, children = store(folder)
+def test_candidate_that_fails_is_said_and_the_others_go_on(run_script, new_store, monkeypatch):
+    search = importlib.import_module("train").SEARCH
+    monkeypatch.setitem(search, "l1_ratio", uniform(0, 2))  # above 1 it is not allowed
+    result = run_script("sweep.py", "main", 8)
+    assert result.status == 0, result.err
+    parent, children = sweep_in(new_store)
     failed = [run for run in children if run.info.status == "FAILED"]
     assert 0 < len(failed) < 7
     assert all("l1_ratio" in run.data.tags["error"] for run in failed)
     assert parent.data.metrics["n_failed"] == len(failed)
-    assert f"Best of {8 - len(failed)} candidates" in done.stdout
-    assert f"{len(failed)} of 8 candidates failed" in done.stderr
-    assert candidates(folder)["error"].notna().sum() == len(failed)
+    assert f"Best of {8 - len(failed)} candidates" in result.out
+    assert f"{len(failed)} of 8 candidates failed" in result.err
+    assert candidates(new_store)["error"].notna().sum() == len(failed)
 
 
-def test_all_candidates_fail(tmp_path):
-    folder = edited(
-        tmp_path / "wine", ("uniform(0, 1)", "uniform(2, 1)"), ("(0, 1), 0.1", "(0, 1), 7.0")
-    )
-    done = command("python", "sweep.py", "main", 3, cwd=folder)
-    assert done.returncode == 1
-    assert "sweep.py: model: none of the 3 candidates of main could be fitted: " in done.stderr
-    assert "Traceback" not in done.stderr
-    client, parent, children = store(folder)
+def test_all_candidates_fail(run_script, new_store, monkeypatch):
+    script = importlib.import_module("train")
+    defaults = {"alpha": 1.0, "l1_ratio": 7.0, "data": "wine-quality.csv"}
+    monkeypatch.setattr(script, "read_command_line", lambda argv: defaults)
+    monkeypatch.setitem(script.SEARCH, "l1_ratio", uniform(2, 1))
+    result = run_script("sweep.py", "main", 3)
+    assert result.status == 1
+    assert "sweep.py: model: none of the 3 candidates of main could be fitted: " in result.err
+    parent, children = sweep_in(new_store)
     assert [run.info.status for run in (parent, *children)] == ["FAILED"] * 4
-    assert client.search_logged_models(["0"]) == []
+    assert models_of(new_store) == []
 
 
 @pytest.mark.parametrize(
@@ -196,7 +189,7 @@ def test_all_candidates_fail(tmp_path):
         (["classifier", "5", "1", "1", "rare.csv"], "data: received 32 training wines, 32 of them"),
     ],
 )
-def test_refusals(arguments, said, tmp_path):
+def test_refusals(arguments, said, run_script, tmp_path):
     wines = (PROJECT / "wine-quality.csv").read_text().splitlines()
     different = [wine[:-1] for wine in dict.fromkeys(wines[1:100])]
     few = [wines[0], *(wine + grade for wine, grade in zip(different, "565665", strict=False))]
@@ -204,45 +197,34 @@ def test_refusals(arguments, said, tmp_path):
     rare = [wines[0], *(f"{different[n]}{8 if n in good else 5}" for n in range(40))]
     (tmp_path / "few.csv").write_text("\n".join(few))
     (tmp_path / "rare.csv").write_text("\n".join(rare))
-    done = command("python", PROJECT / "sweep.py", *arguments, cwd=tmp_path)
-    assert done.returncode != 0
-    assert done.stderr.count("\n") == 1
-    assert said in done.stderr
+    assert_one_line_error(run_script("sweep.py", *arguments), said)
     assert not (tmp_path / "mlflow.db").exists()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("command_line", "status"),
     [
         ((sys.executable, PROJECT / "sweep.py", "classifier", "200"), "KILLED"),
         # MLflow 3.17.2 writes over it: it takes no status for a terminal one
-        ((*RUN, "-P", "model=classifier", "-P", "trials=200"), "FAILED"),
+        ((*MLFLOW_RUN, "-e", "sweep", "-P", "model=classifier", "-P", "trials=200"), "FAILED"),
     ],
     ids=["python", "mlflow run"],
 )
-def test_ctrl_c_keeps_what_is_finished(command_line, status, tmp_path):
-    client = mlflow.MlflowClient(f"sqlite:///{tmp_path}/mlflow.db")
-    assert client.search_runs(["0"]) == []  # which makes the store
-    with subprocess.Popen(
-        command_line,
-        cwd=tmp_path,
-        env=environment(),
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    ) as sweeping:
-        deadline = time.monotonic() + 120
+def test_ctrl_c_keeps_what_is_finished(command_line, status, new_store):
+    client = client_of(new_store)
+    with start_process(*command_line, cwd=new_store) as sweeping:
         finished = []
-        while len(finished) < 2 and time.monotonic() < deadline:
-            time.sleep(1)
+        while len(finished) < 2 and sweeping.poll() is None:
+            time.sleep(0.5)
             finished = client.search_runs(["0"], "tags.converged = 'true'")
         os.killpg(sweeping.pid, signal.SIGINT)
-        err = sweeping.communicate(timeout=60)[1]
+        printed = sweeping.communicate(timeout=60)[0]
     assert sweeping.returncode != 0
-    assert err.count("sweep.py: interrupted\n") == 1
-    assert "Traceback" not in err
-    client, parent, children = store(tmp_path)
+    assert printed.count("sweep.py: interrupted\n") == 1
+    assert "Traceback" not in printed
+    parent, children = sweep_in(new_store)
     assert parent.info.status == status
     assert {run.info.status for run in children} == {"FINISHED"}
-    assert len(children) == len(candidates(tmp_path)) >= 2
-    assert client.search_logged_models(["0"]) == []
+    assert len(children) == len(candidates(new_store)) >= 2
+    assert models_of(new_store) == []

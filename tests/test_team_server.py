@@ -15,35 +15,33 @@ import pandas as pd
 import pytest
 import yaml
 
-from conftest import (
+from helpers import (
     ENTRY_POINTS,
+    LOCAL,
     PROJECT,
-    command,
+    WINES,
     copy_project,
     environment,
     free_port,
-    process,
+    run_command,
+    run_id_in,
+    run_successfully,
+    start_server,
 )
 
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("team server")]
+
 MLPROJECT = yaml.safe_load((PROJECT / "MLproject").read_text())["entry_points"]
-WINES = pd.read_csv(PROJECT / "predict.csv")
 JSON = ("-H", "Content-Type: application/json")
 RUNS = "SELECT run_uuid FROM runs"
 FINISHED = f"{RUNS} WHERE status = 'FINISHED'"
-RUN = ("mlflow", "run", ".", "--env-manager", "local")
+RUN = ("mlflow", "run", ".", *LOCAL)
 ADMIN, MEMBER = ("admin", secrets.token_hex()), ("ana", secrets.token_hex())
-
-
-def succeed(*arguments, cwd=PROJECT, **env):
-    """Run a command that has to succeed; return its standard output."""
-    done = command(*arguments, cwd=cwd, **env)
-    assert done.returncode == 0, f"{arguments}\n{done.stdout}\n{done.stderr}"
-    return done.stdout
 
 
 def curl(*arguments):
     """Ask as README.rst does; return the answer, or with `-o /dev/null` the HTTP status."""
-    return succeed("curl", "-s", *arguments)
+    return run_successfully("curl", "-s", *arguments, cwd=PROJECT)
 
 
 def status(address, *arguments):
@@ -66,7 +64,9 @@ class Postgres(NamedTuple):
         return f"postgresql://mlflow:{self.password}@127.0.0.1:{self.port}/{database}"
 
     def query(self, database, sql):
-        return succeed(self.programs / "psql", self.address(database), "-Atc", sql).split()
+        return run_successfully(
+            *(self.programs / "psql", self.address(database), "-Atc", sql), cwd=PROJECT
+        ).split()
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +88,7 @@ def postgres():
             shutil.chown(folder, "postgres", "postgres")
             owner = ("setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups")
         data = ("-D", f"{folder}/data")
-        succeed(
+        run_successfully(
             *(*owner, programs / "initdb", *data, "--no-sync", "--encoding", "UTF8"),
             *("-U", "mlflow", "--auth", "scram-sha-256", "--pwfile", f"{folder}/password"),
             cwd=folder,
@@ -96,10 +96,10 @@ def postgres():
         options = f"-h 127.0.0.1 -p {database.port} -k {folder} -F"
         pg_ctl = (*owner, programs / "pg_ctl", *data, "-w", "-l", f"{folder}/log", "-o", options)
         try:
-            succeed(*pg_ctl, "start", cwd=folder)
+            run_successfully(*pg_ctl, "start", cwd=folder)
             yield database
         finally:
-            command(*pg_ctl, "stop", "-m", "fast", cwd=folder)
+            run_command(*pg_ctl, "stop", "-m", "fast", cwd=folder)
 
 
 class Server(NamedTuple):
@@ -123,7 +123,7 @@ def mlflow_server(postgres, database, folder, *options, **env):
         "MLFLOW_BACKEND_STORE_URI": postgres.address(database),
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",  # eight processes for traces and judges
     }
-    with process(
+    with start_server(
         *("mlflow", "server", "--port", port, "--workers", 1),
         *("--artifacts-destination", server.artifacts, *options),
         cwd=folder,
@@ -146,18 +146,16 @@ def clone(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def runs(server, clone):
+def trainings(server, clone):
     """What a real `mlflow run` printed for each entry point, all at the same time."""
 
     def run(entry_point):
-        return succeed(*RUN, "-e", entry_point, cwd=clone, MLFLOW_TRACKING_URI=server.address)
+        return run_successfully(
+            *RUN, "-e", entry_point, cwd=clone, MLFLOW_TRACKING_URI=server.address
+        )
 
     with concurrent.futures.ThreadPoolExecutor() as members:
         return dict(zip(ENTRY_POINTS, members.map(run, ENTRY_POINTS), strict=True))
-
-
-def run_id(printed):
-    return printed.split("runs:/")[1].split("/")[0]
 
 
 def stored_model(server, run_id):
@@ -173,9 +171,9 @@ def printed_command(printed, start):
 
 
 @pytest.mark.parametrize("entry_point", ENTRY_POINTS)
-def test_run_is_complete(entry_point, postgres, server, runs):
-    printed = runs[entry_point]
-    run = server.client.get_run(run_id(printed))
+def test_run_is_complete(entry_point, postgres, server, trainings):
+    printed = trainings[entry_point]
+    run = server.client.get_run(run_id_in(printed))
     assert run.info.status == "FINISHED"
     assert run.data.tags["mlflow.project.entryPoint"] == entry_point
     for name, parameter in MLPROJECT[entry_point]["parameters"].items():
@@ -192,7 +190,7 @@ def test_run_is_complete(entry_point, postgres, server, runs):
     assert {plot.name for plot in plots} == listed - {"model"}
 
 
-def test_nothing_is_left_where_the_run_was_started(server, clone, runs):
+def test_nothing_is_left_where_the_run_was_started(server, clone, trainings):
     assert {path.name for path in clone.iterdir()} == {
         path.name for path in copy_project(clone.parent / "fresh").iterdir()
     }
@@ -201,17 +199,17 @@ def test_nothing_is_left_where_the_run_was_started(server, clone, runs):
 
 
 @pytest.mark.parametrize("entry_point", ENTRY_POINTS)
-def test_printed_predict_gives_the_answers_of_the_model(entry_point, server, clone, runs):
-    line = printed_command(runs[entry_point], "mlflow models predict")
-    answers = succeed("bash", "-c", line, cwd=clone, MLFLOW_TRACKING_URI=server.address)
-    model = mlflow.pyfunc.load_model(str(stored_model(server, run_id(runs[entry_point]))))
+def test_printed_predict_gives_the_answers_of_the_model(entry_point, server, clone, trainings):
+    line = printed_command(trainings[entry_point], "mlflow models predict")
+    answers = run_successfully("bash", "-c", line, cwd=clone, MLFLOW_TRACKING_URI=server.address)
+    model = mlflow.pyfunc.load_model(str(stored_model(server, run_id_in(trainings[entry_point]))))
     assert json.loads(answers)["predictions"] == pytest.approx(model.predict(WINES), abs=1e-12)
 
 
-def test_printed_serve_gives_the_answers_of_the_model(server, clone, runs, tmp_path):
+def test_printed_serve_gives_the_answers_of_the_model(server, clone, trainings, tmp_path):
     port = free_port()
-    line = printed_command(runs["classifier"], "mlflow models serve")
-    with process(
+    line = printed_command(trainings["classifier"], "mlflow models serve")
+    with start_server(
         *("bash", "-c", f"exec {line}".replace("--port 5001", f"--port {port}")),
         cwd=tmp_path,
         ready=f"http://127.0.0.1:{port}/ping",
@@ -219,15 +217,15 @@ def test_printed_serve_gives_the_answers_of_the_model(server, clone, runs, tmp_p
     ):
         body = ("-H", "Content-Type: text/csv", "--data-binary", f"@{clone / 'predict.csv'}")
         answers = curl(*body, f"http://127.0.0.1:{port}/invocations")
-    model = mlflow.pyfunc.load_model(str(stored_model(server, run_id(runs["classifier"]))))
+    model = mlflow.pyfunc.load_model(str(stored_model(server, run_id_in(trainings["classifier"]))))
     assert json.loads(answers)["predictions"] == model.predict(WINES).tolist()
 
 
 @pytest.mark.parametrize("entry_point", ENTRY_POINTS)
-def test_printed_address_is_the_servers(entry_point, server, runs):
+def test_printed_address_is_the_servers(entry_point, server, trainings):
     address = f"{server.address}/#/experiments/0/runs?workflowType=machine_learning"
-    assert address in runs[entry_point].splitlines()
-    assert "mlflow ui" not in runs[entry_point]
+    assert address in trainings[entry_point].splitlines()
+    assert "mlflow ui" not in trainings[entry_point]
     assert "<title>MLflow</title>" in curl(address)
 
 
@@ -237,13 +235,14 @@ def test_foreign_host_is_refused(server):
 
 
 @pytest.fixture(scope="module")
-def guarded(postgres, server, runs, tmp_path_factory):
+def guarded(postgres, server, trainings, tmp_path_factory):
     """A server on the backup of the other one that asks who is there and knows its own name."""
     folder = tmp_path_factory.mktemp("guarded")
     source, backup = postgres.address(server.database), folder / "wine.dump"
-    succeed(postgres.programs / "pg_dump", "-Fc", "-f", backup, source)
+    run_successfully(postgres.programs / "pg_dump", "-Fc", "-f", backup, source, cwd=folder)
     postgres.query(server.database, "CREATE DATABASE restored")
-    succeed(postgres.programs / "pg_restore", "-d", postgres.address("restored"), backup)
+    target = postgres.address("restored")
+    run_successfully(postgres.programs / "pg_restore", "-d", target, backup, cwd=folder)
     shutil.copytree(server.artifacts, folder / "artifacts")
 
     config = folder / "auth.ini"
@@ -275,46 +274,46 @@ def guarded(postgres, server, runs, tmp_path_factory):
 )
 def test_run_without_credentials_is_refused(start, user, postgres, guarded, clone):
     before = postgres.query(guarded.database, RUNS)
-    done = command(*start, cwd=clone, MLFLOW_TRACKING_URI=guarded.address, **user)
-    assert done.returncode != 0
-    assert "You are not authenticated" in done.stderr.splitlines()[-1]
+    done = run_command(*start, cwd=clone, MLFLOW_TRACKING_URI=guarded.address, **user)
+    assert done.status != 0
+    assert "You are not authenticated" in done.err.splitlines()[-1]
     if start[0] != "mlflow":  # which asks before the script does, and says it in its own way
-        assert done.stderr.count("\n") == 1
+        assert done.err.count("\n") == 1
     assert postgres.query(guarded.database, RUNS) == before
 
 
 def test_sweep(server, clone, postgres):
     options = ("-e", "sweep", "-P", "trials=4", "-P", "jobs=2")
-    printed = succeed(*RUN, *options, cwd=clone, MLFLOW_TRACKING_URI=server.address)
-    search = f"tags.`mlflow.parentRunId` = '{run_id(printed)}'"
+    printed = run_successfully(*RUN, *options, cwd=clone, MLFLOW_TRACKING_URI=server.address)
+    search = f"tags.`mlflow.parentRunId` = '{run_id_in(printed)}'"
     children = server.client.search_runs(["0"], search)
     assert [run.info.status for run in children] == ["FINISHED"] * 4
     assert f"\n{server.address}/#/experiments/0/runs?" in printed
-    artifacts = {item.path for item in server.client.list_artifacts(run_id(printed))}
+    artifacts = {item.path for item in server.client.list_artifacts(run_id_in(printed))}
     assert artifacts >= {"candidates.csv", "candidates.png"}
 
 
-def test_score(server, clone, runs, tmp_path):
-    model, output = f"runs:/{run_id(runs['huber'])}/model", tmp_path / "scored.csv"
+def test_score(server, clone, trainings, tmp_path):
+    model, output = f"runs:/{run_id_in(trainings['huber'])}/model", tmp_path / "scored.csv"
     options = ("-P", f"model={model}", "-P", "input=predict.csv", "-P", f"output={output}")
-    succeed(*RUN, "-e", "score", *options, cwd=clone, MLFLOW_TRACKING_URI=server.address)
-    line = printed_command(runs["huber"], "mlflow models predict")
-    answers = succeed("bash", "-c", line, cwd=clone, MLFLOW_TRACKING_URI=server.address)
+    run_successfully(*RUN, "-e", "score", *options, cwd=clone, MLFLOW_TRACKING_URI=server.address)
+    line = printed_command(trainings["huber"], "mlflow models predict")
+    answers = run_successfully("bash", "-c", line, cwd=clone, MLFLOW_TRACKING_URI=server.address)
     answers = json.loads(answers)["predictions"]
     assert pd.read_csv(output)["prediction"].tolist() == pytest.approx(answers, abs=1e-12)
 
 
 def test_member_trains(postgres, guarded, clone):
     user = {"MLFLOW_TRACKING_URI": guarded.address, **as_user(*MEMBER)}
-    printed = succeed(*RUN, cwd=clone, **user)
-    assert run_id(printed) in postgres.query(guarded.database, FINISHED)
+    printed = run_successfully(*RUN, cwd=clone, **user)
+    assert run_id_in(printed) in postgres.query(guarded.database, FINISHED)
 
 
-def test_backup_has_the_models(server, guarded, clone, runs):
-    line = printed_command(runs["huber"], "mlflow models predict")
+def test_backup_has_the_models(server, guarded, clone, trainings):
+    line = printed_command(trainings["huber"], "mlflow models predict")
     user = {"MLFLOW_TRACKING_URI": guarded.address, **as_user(*MEMBER)}
-    answers = succeed("bash", "-c", line, cwd=clone, **user)
-    model = mlflow.pyfunc.load_model(str(stored_model(server, run_id(runs["huber"]))))
+    answers = run_successfully("bash", "-c", line, cwd=clone, **user)
+    model = mlflow.pyfunc.load_model(str(stored_model(server, run_id_in(trainings["huber"]))))
     assert json.loads(answers)["predictions"] == pytest.approx(model.predict(WINES), abs=1e-12)
 
 

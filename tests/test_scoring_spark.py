@@ -7,32 +7,41 @@ import json
 import os
 import shutil
 import signal
-import subprocess
 import sys
 import time
 import urllib.request
 from pathlib import Path
 
-import mlflow
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from conftest import LOCAL, PROJECT, command, environment, free_port, process
-from test_score import (
+from helpers import (
+    LOCAL,
+    PROJECT,
+    client_of,
+    environment,
+    free_port,
+    run_command,
+    runs_of,
+    start_server,
+    store_uri,
+)
+from tables import (
     COLUMNS,
     MEASURED,
     TEXTS,
-    all_kinds,
-    awkward,
-    begun,
     counts,
     grow,
     read,
-    runs,
-    script,
+    rows_with_texts,
+    start_scoring,
+    table_of_many_types,
+    wait_for_output,
     write,
 )
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("spark")]
 
 ODD = "PH, `odd`.name"  # of a column
 ON_LOOPBACK = {"SPARK_LOCAL_IP": "127.0.0.1"}
@@ -71,7 +80,7 @@ def cluster(equipped, tmp_path_factory):
         ):
             (folder / name).mkdir()
             servers.enter_context(
-                process(
+                start_server(
                     *(*java, f"org.apache.spark.deploy.{name}"),
                     *("--host", "127.0.0.1", "--webui-port", ui, *arguments),
                     cwd=folder / name,
@@ -89,12 +98,12 @@ def cluster(equipped, tmp_path_factory):
         yield address
 
 
-def score(*arguments, store, cwd, **env):
+def run_scoring(*arguments, store, cwd, **env):
     """Run score.py to its end."""
-    return command(
+    return run_command(
         *(sys.executable, PROJECT / "score.py", *arguments),
         cwd=cwd,
-        MLFLOW_TRACKING_URI=f"sqlite:///{store}/mlflow.db",
+        MLFLOW_TRACKING_URI=store_uri(store),
         **(ON_LOOPBACK | env),
     )
 
@@ -123,7 +132,7 @@ def assert_same_rows(found, wanted, n_answers):
 def tables(tmp_path_factory):
     """The same rows, good ones and bad ones of all kinds, as one file and as a folder of three."""
     folder = tmp_path_factory.mktemp("tables")
-    rows = [[*row, ""] for row in awkward()[0]]
+    rows = [[*row, ""] for row in rows_with_texts()[0]]
     rows += [[*MEASURED[n], text] for n, text in enumerate(TEXTS)]
     rows += [[*MEASURED[0], text] for text in ("a,b", 'say "cheers"', "two\nlines", '"', '\\"')]
     rows += [MEASURED[1][:10], [*MEASURED[2], "x", "more"], ["lonely"]]
@@ -141,23 +150,23 @@ def tables(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def local(tables, uris, store):
+def local(tables, model_uris, store):
     """What a scoring without Spark makes of the same rows: header, scored, rejected."""
-    done = score(uris["classifier"], "wines.csv", "local.csv", store=store, cwd=tables)
-    assert done.returncode == 3, done.stderr
+    done = run_scoring(model_uris["classifier"], "wines.csv", "local.csv", store=store, cwd=tables)
+    assert done.status == 3, done.err
     return (*read(tables / "local.csv"), read(tables / "local.csv.rejected.csv"))
 
 
-def test_folder_on_a_cluster(cluster, tables, local, uris, store):
+def test_folder_on_a_cluster(cluster, tables, local, model_uris, store):
     header, scored, (_, rejected) = local
-    done = score(
-        *(uris["classifier"], "parts.csv", "cluster.csv", "false", "spark", cluster),
+    done = run_scoring(
+        *(model_uris["classifier"], "parts.csv", "cluster.csv", "false", "spark", cluster),
         store=store,
         cwd=tables,
     )
-    assert done.returncode == 3, done.stderr
-    assert "Traceback" not in done.stderr
-    assert counts(done.stdout) == (len(scored), len(rejected))
+    assert done.status == 3, done.err
+    assert "Traceback" not in done.err
+    assert counts(done.out) == (len(scored), len(rejected))
     found, rows = rows_of(tables / "cluster.csv")
     assert found == header
     assert_same_rows(rows, scored, 2)
@@ -166,8 +175,8 @@ def test_folder_on_a_cluster(cluster, tables, local, uris, store):
     assert rows == rejected
     assert [name for name in os.listdir(tables) if "partial" in name] == []
 
-    client = mlflow.MlflowClient(f"sqlite:///{store}/mlflow.db")
-    run = client.get_run(runs(store)[0].info.run_id)
+    client = client_of(store)
+    run = client.get_run(runs_of(store)[0].info.run_id)
     assert (run.info.status, run.data.params["master"]) == ("FINISHED", cluster)
     assert run.data.metrics["rows"] == len(scored) + len(rejected)
     assert run.data.metrics["rejected_rows"] == len(rejected)
@@ -177,17 +186,26 @@ def test_folder_on_a_cluster(cluster, tables, local, uris, store):
     assert "predictions.png" in [item.path for item in client.list_artifacts(run.info.run_id)]
 
 
-def test_one_packed_file_to_parquet_by_mlflow_run(tables, local, project, uris, store):
+def test_one_packed_file_to_parquet_by_mlflow_run(tables, local, project, model_uris, store):
     header, scored, (_, rejected) = local
-    done = command(
-        *("mlflow", "run", project, "-e", "score", *LOCAL, "-P", f"model={uris['classifier']}"),
+    done = run_command(
+        *(
+            "mlflow",
+            "run",
+            project,
+            "-e",
+            "score",
+            *LOCAL,
+            "-P",
+            f"model={model_uris['classifier']}",
+        ),
         *("-P", f"input={tables}/wines.csv.gz", "-P", f"output={tables}/run.parquet"),
         *("-P", "engine=spark", "-P", "master=local[2]"),
         cwd=tables,
-        MLFLOW_TRACKING_URI=f"sqlite:///{store}/mlflow.db",
+        MLFLOW_TRACKING_URI=store_uri(store),
     )
-    assert done.returncode == 1, done.stderr
-    assert counts(done.stdout) == (len(scored), len(rejected))
+    assert done.status == 1, done.err
+    assert counts(done.out) == (len(scored), len(rejected))
     table = pq.read_table(tables / "run.parquet").sort_by("prediction")
     assert table.column_names == header
     kinds = {name: "double" for name in COLUMNS} | {"prediction": "int64", "probability": "double"}
@@ -200,8 +218,8 @@ def test_one_packed_file_to_parquet_by_mlflow_run(tables, local, project, uris, 
     assert rows_of(tables / "run.parquet.rejected.csv")[1] == rejected
 
 
-def test_parquet_of_all_kinds(uris, store, tmp_path):
-    table = all_kinds().drop_columns(["cask", "nothing"])  # Spark has no such types
+def test_parquet_of_all_kinds(model_uris, store, tmp_path):
+    table = table_of_many_types().drop_columns(["cask", "nothing"])  # Spark has no such types
     pq.write_table(table, tmp_path / "wines.parquet")
     (tmp_path / "parts.parquet").mkdir()
     for n in range(4):
@@ -212,8 +230,8 @@ def test_parquet_of_all_kinds(uris, store, tmp_path):
         ("wines.parquet", "local.parquet"),
         ("parts.parquet", "spark.parquet", "false", "spark", "local[2]"),
     ):
-        done = score(uris["huber"], *arguments, store=store, cwd=tmp_path)
-        assert (done.returncode, counts(done.stdout)) == (3, (36, 4)), done.stderr
+        done = run_scoring(model_uris["huber"], *arguments, store=store, cwd=tmp_path)
+        assert (done.status, counts(done.out)) == (3, (36, 4)), done.err
     found, wanted = (
         pq.read_table(tmp_path / f"{engine}.parquet").sort_by("count")
         for engine in ("spark", "local")
@@ -230,12 +248,12 @@ def test_parquet_of_all_kinds(uris, store, tmp_path):
     assert [[row[n] for n in same] for row in rows] == [[row[n] for n in same] for row in rejected]
 
 
-def test_whole_or_not_at_all(uris, store, tmp_path):
+def test_whole_or_not_at_all(model_uris, store, tmp_path):
     grow(tmp_path / "wines.csv", 50_000)
-    on_spark = (uris["main"], "wines.csv", "scored.parquet", "false", "spark", "local[2]")
+    on_spark = (model_uris["main"], "wines.csv", "scored.parquet", "false", "spark", "local[2]")
     for number in (signal.SIGINT, signal.SIGKILL):
-        with script(*on_spark, store=store, cwd=tmp_path) as scoring:
-            begun(tmp_path, scoring)
+        with start_scoring(*on_spark, store=store, cwd=tmp_path) as scoring:
+            wait_for_output(tmp_path, scoring)
             time.sleep(1)
             os.killpg(scoring.pid, number)
             said = scoring.communicate(timeout=60)[0]
@@ -245,11 +263,11 @@ def test_whole_or_not_at_all(uris, store, tmp_path):
             assert said.endswith("score.py: interrupted\n")
             assert "Traceback" not in said
             assert os.listdir(tmp_path) == ["wines.csv"]
-            assert runs(store)[0].info.status == "KILLED"
+            assert runs_of(store)[0].info.status == "KILLED"
         else:
             assert scoring.returncode == -signal.SIGKILL
-    done = score(*on_spark, store=store, cwd=tmp_path)
-    assert (done.returncode, counts(done.stdout)) == (0, (50_000, 0)), done.stderr
+    done = run_scoring(*on_spark, store=store, cwd=tmp_path)
+    assert (done.status, counts(done.out)) == (0, (50_000, 0)), done.err
     assert pq.read_metadata(next((tmp_path / "scored.parquet").glob("part-*"))).num_rows > 0
     assert pq.read_table(tmp_path / "scored.parquet").num_rows == 50_000
 
@@ -263,49 +281,52 @@ def test_whole_or_not_at_all(uris, store, tmp_path):
         (["wines.csv", "scored.csv", "false", "spark", "cluster"], ["master: received 'cluster'"]),
     ],
 )
-def test_refusals(arguments, parts, uris, store, tmp_path):
+def test_refusals(arguments, parts, model_uris, store, tmp_path):
     write(tmp_path / "wines.csv", MEASURED[:3])
     write(tmp_path / "old.csv", [])
     write(tmp_path / "no-pH.csv", MEASURED[:3], [name.replace("pH", "PH") for name in COLUMNS])
     write(tmp_path / "twice.csv", [["1", *row, "2"] for row in MEASURED], ["x", *COLUMNS, "x"])
-    before = sorted(os.listdir(tmp_path)), len(runs(store))
-    done = score(
-        uris["main"], *(arguments + ["false", "spark", "local[1]"])[:5], store=store, cwd=tmp_path
+    before = sorted(os.listdir(tmp_path)), len(runs_of(store))
+    done = run_scoring(
+        model_uris["main"],
+        *(arguments + ["false", "spark", "local[1]"])[:5],
+        store=store,
+        cwd=tmp_path,
     )
-    assert done.returncode == 1, done
-    assert done.stdout == ""
-    assert "Traceback" not in done.stderr
+    assert done.status == 1, done
+    assert done.out == ""
+    assert "Traceback" not in done.err
     for part in parts:
-        assert part in done.stderr.splitlines()[-1]
-    assert (sorted(os.listdir(tmp_path)), len(runs(store))) == before
+        assert part in done.err.splitlines()[-1]
+    assert (sorted(os.listdir(tmp_path)), len(runs_of(store))) == before
 
 
-def test_without_pyspark(uris, store, tmp_path):
+def test_without_pyspark(model_uris, store, tmp_path):
     (tmp_path / "shim" / "pyspark").mkdir(parents=True)
     (tmp_path / "shim" / "pyspark" / "__init__.py").write_text("raise ImportError('pyspark')\n")
     write(tmp_path / "wines.csv", MEASURED[:3])
-    done = score(
-        *(uris["main"], "wines.csv", "scored.csv", "false", "spark"),
+    done = run_scoring(
+        *(model_uris["main"], "wines.csv", "scored.csv", "false", "spark"),
         store=store,
         cwd=tmp_path,
         PYTHONPATH=str(tmp_path / "shim"),
     )
-    assert done.returncode == 1
-    assert done.stderr.count("\n") == 1, done.stderr
-    assert "engine: " in done.stderr
-    assert "pip install -r requirements-spark.txt" in done.stderr
+    assert done.status == 1
+    assert done.err.count("\n") == 1, done.err
+    assert "engine: " in done.err
+    assert "pip install -r requirements-spark.txt" in done.err
     assert sorted(os.listdir(tmp_path)) == ["shim", "wines.csv"]
-    done = score(
-        *(uris["main"], "wines.csv", "scored.csv"),
+    done = run_scoring(
+        *(model_uris["main"], "wines.csv", "scored.csv"),
         store=store,
         cwd=tmp_path,
         PYTHONPATH=str(tmp_path / "shim"),
     )
-    assert done.returncode == 0, done.stderr
+    assert done.status == 0, done.err
 
 
 @pytest.mark.parametrize("java", [None, "11", "1.8"])
-def test_without_java_or_with_an_old_one(java, uris, store, tmp_path):
+def test_without_java_or_with_an_old_one(java, model_uris, store, tmp_path):
     write(tmp_path / "wines.csv", MEASURED[:3])
     home = tmp_path / "home"
     (home / "bin").mkdir(parents=True)
@@ -313,16 +334,14 @@ def test_without_java_or_with_an_old_one(java, uris, store, tmp_path):
         old = home / "bin" / "java"
         old.write_text(f"#!/bin/sh\necho 'openjdk version \"{java}.0_392\" 2023' >&2\n")
         old.chmod(0o755)
-    done = subprocess.run(
-        [sys.executable, PROJECT / "score.py", uris["main"], "wines.csv", "scored.csv"]
-        + ["false", "spark"],
+    done = run_scoring(
+        *(model_uris["main"], "wines.csv", "scored.csv", "false", "spark"),
+        store=store,
         cwd=tmp_path,
-        env=environment(MLFLOW_TRACKING_URI=f"sqlite:///{store}/mlflow.db")
-        | {"PATH": str(home / "bin"), "JAVA_HOME": str(home) if java else ""},
-        capture_output=True,
-        text=True,
+        PATH=str(home / "bin"),
+        JAVA_HOME=str(home) if java else "",
     )
-    assert done.returncode == 1
-    assert done.stderr.count("\n") == 1, done.stderr
-    assert "engine: received 'spark', which needs Java 17" in done.stderr
+    assert done.status == 1
+    assert done.err.count("\n") == 1, done.err
+    assert "engine: received 'spark', which needs Java 17" in done.err
     assert not (tmp_path / "scored.csv").exists()

@@ -9,7 +9,14 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from conftest import LONG, WINES, ask
+from helpers import LONG, WINES, post
+
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(1800 if LONG else 300),
+    # numbers that are too large for a model are among those that are sent
+    pytest.mark.filterwarnings("ignore:(overflow|invalid value) encountered:RuntimeWarning"),
+]
 
 COLUMNS = list(WINES)
 KINDS = ["application/json", "text/csv", "application/vnd.apache.parquet"]
@@ -76,7 +83,7 @@ def test_valid_body_gets_the_answers_of_the_model_in_memory(served, models, sent
     entry_point, address = served
     table, body, content_type = sent
     table = table.astype("float64")
-    status, answer = ask(address, body, content_type)
+    status, answer = post(address, body, content_type)
     try:
         expected = models[entry_point].predict(table)
     except ValueError:  # the numbers are too large for this model
@@ -146,7 +153,7 @@ def test_any_body_is_answered_or_refused(served, sent):
 
 
 def answered_or_refused(served, body, content_type):
-    status, answer = ask(served[1], body, content_type)
+    status, answer = post(served[1], body, content_type)
     assert status in (200, 400, 415) or (status == 500 and breaks_mlflow(body)), answer
 
 
@@ -159,7 +166,7 @@ def breaks_mlflow(body):
 def test_many_wines_in_one_body(served, models):
     entry_point, address = served
     many = pd.concat([WINES] * (50000 if LONG else 500), ignore_index=True)
-    status, answer = ask(address, many.to_csv(index=False), "text/csv")
+    status, answer = post(address, many.to_csv(index=False), "text/csv")
     assert status == 200
     assert answer["predictions"] == pytest.approx(models[entry_point].predict(many).tolist())
 
@@ -178,8 +185,8 @@ SERVER_ERRORS = {
 
 @pytest.mark.parametrize("fault", SERVER_ERRORS)
 def test_known_server_errors_of_mlflow(served, fault):
-    assert ask(served[1], *SERVER_ERRORS[fault]) == (500, "Internal Server Error")
-    assert ask(served[1], {"dataframe_split": GOOD})[0] == 200
+    assert post(served[1], *SERVER_ERRORS[fault]) == (500, "Internal Server Error")
+    assert post(served[1], {"dataframe_split": GOOD})[0] == 200
 
 
 def test_known_wrong_answers_of_mlflow(served, models):
@@ -188,10 +195,10 @@ def test_known_wrong_answers_of_mlflow(served, models):
     header, *rows = WINES.head(2).to_csv(index=False).splitlines()
     # one cell more than the header has names: the first becomes the row's index, all others move
     shifted = WINES.head(2).shift(-1, axis="columns").assign(alcohol=7.0)
-    status, answer = ask(address, "\n".join([header, *(f"{row},7.0" for row in rows)]), KINDS[1])
+    status, answer = post(address, "\n".join([header, *(f"{row},7.0" for row in rows)]), KINDS[1])
     assert (status, answer["predictions"]) == (200, models[entry_point].predict(shifted).tolist())
     # two halves of wines are taken for one
     wine = WINES.head(1).to_dict(orient="records")[0]
     halves = [{c: wine[c] for c in COLUMNS[:5]}, {c: wine[c] for c in COLUMNS[5:]}]
-    status, answer = ask(address, {"instances": halves})
+    status, answer = post(address, {"instances": halves})
     assert (status, len(answer["predictions"])) == (200, 1)

@@ -1,0 +1,225 @@
+"""What the tests share: copies of the project, real commands in them, and requests to servers."""
+
+import contextlib
+import http.client
+import json
+import os
+import shutil
+import signal
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+import mlflow
+import pandas as pd
+import pytest
+
+PROJECT = Path(__file__).resolve().parent.parent
+NOT_CLONED = (".git", ".venv", "mlruns", "mlflow.db*", "__pycache__", ".*_cache")
+ENTRY_POINTS = ("main", "huber", "classifier")
+LOCAL = ("--env-manager", "local")
+MLFLOW_RUN = ("mlflow", "run", PROJECT, *LOCAL)
+WINES = pd.read_csv(PROJECT / "predict.csv")
+LONG = bool(os.environ.get("WINE_TEST_LONG"))  # more bodies, more runs, more moments to be killed
+
+
+class Result(NamedTuple):
+    """What a script or a command ended with."""
+
+    status: int
+    out: str
+    err: str
+
+
+def environment(**extra):
+    """Return the environment of a user who has just activated this Python's environment."""
+    env = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
+    path = os.pathsep.join([str(Path(sys.executable).parent), env["PATH"]])
+    return env | {"PATH": path, "MLFLOW_DISABLE_TELEMETRY": "true"} | extra
+
+
+def run_command(*arguments, cwd, timeout=300, **env):
+    """Run a command to its end and return its Result."""
+    done = subprocess.run(
+        [str(argument) for argument in arguments],
+        cwd=cwd,
+        env=environment(**env),
+        capture_output=True,
+        text=True,
+        timeout=timeout,
+    )
+    return Result(done.returncode, done.stdout, done.stderr)
+
+
+def run_successfully(*arguments, cwd, timeout=300, **env):
+    """Run a command that has to succeed and return what it printed on standard output."""
+    done = run_command(*arguments, cwd=cwd, timeout=timeout, **env)
+    assert done.status == 0, f"{arguments}\n{done.out}\n{done.err}"
+    return done.out
+
+
+def start_process(*arguments, cwd, **env):
+    """Start a command in a process group of its own, its output and errors in one text pipe."""
+    return subprocess.Popen(
+        [str(argument) for argument in arguments],
+        cwd=cwd,
+        env=environment(**env),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
+
+
+@contextlib.contextmanager
+def start_server(*arguments, cwd, ready, seconds=120, env=None):
+    """Start a server, wait until the URL `ready` answers, and end the server and its children."""
+    with open(Path(cwd) / "server.log", "w+") as log:
+        server = subprocess.Popen(
+            [str(argument) for argument in arguments],
+            cwd=cwd,
+            env=env or environment(),
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )
+        try:
+            deadline = time.monotonic() + seconds
+            while True:
+                with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
+                    urllib.request.urlopen(ready, timeout=5).close()
+                    break
+                if server.poll() is not None or time.monotonic() > deadline:
+                    log.seek(0)
+                    pytest.fail(f"{arguments} did not answer at {ready}: {log.read()}")
+                time.sleep(0.1)
+            yield server
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(server.pid, signal.SIGTERM)
+            try:
+                server.wait(20)
+            except subprocess.TimeoutExpired:
+                os.killpg(server.pid, signal.SIGKILL)
+                server.wait()
+
+
+def free_port():
+    """Return a port of 127.0.0.1 on which nobody listens."""
+    with socket.socket() as listener:
+        listener.bind(("127.0.0.1", 0))
+        return listener.getsockname()[1]
+
+
+def post(url, body, content_type="application/json"):
+    """Post a body; return the status and the answer, which is a text unless the status is 200."""
+    body = body if isinstance(body, (str, bytes)) else json.dumps(body)
+    body = body.encode() if isinstance(body, str) else body
+    headers = {} if content_type is None else {"Content-Type": content_type}
+    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)
+    with contextlib.closing(connection):
+        connection.request("POST", urlsplit(url).path, body, headers)
+        response = connection.getresponse()
+        text = response.read().decode()
+    return response.status, json.loads(text) if response.status == 200 else text
+
+
+def copy_project(folder):
+    """Copy the project, as a clone would have it, to a new folder."""
+    return Path(shutil.copytree(PROJECT, folder, ignore=shutil.ignore_patterns(*NOT_CLONED)))
+
+
+def edit(path, *replacements):
+    """Replace texts in a file; each of them has to be there."""
+    text = path.read_text()
+    for old, new in replacements:
+        assert old in text, f"{old!r} is not in {path.name}"
+        text = text.replace(old, new)
+    path.write_text(text)
+
+
+def git_commit(folder):
+    """Make a folder a git repository with one commit of all that it holds."""
+    author = ("-c", "user.name=wine", "-c", "user.email=wine@localhost")
+    for arguments in (("init", "-qb", "main"), ("add", "-A"), (*author, "commit", "-qm", "wine")):
+        subprocess.run(["git", *arguments], cwd=folder, check=True)
+
+
+def store_uri(folder):
+    """Return the tracking address of the store in a folder."""
+    return f"sqlite:///{folder}/mlflow.db"
+
+
+def client_of(folder):
+    """Return a client of the store in a folder."""
+    return mlflow.MlflowClient(store_uri(folder))
+
+
+def runs_of(folder):
+    """Return the runs of the default experiment in a folder's store, the last one first."""
+    return client_of(folder).search_runs(["0"], max_results=1000)
+
+
+def models_of(folder):
+    """Return the logged models of the default experiment in a folder's store."""
+    return client_of(folder).search_logged_models(["0"])
+
+
+def copy_store(database, folder):
+    """Copy an empty tracking database to a folder, to which its artifacts then go as well.
+
+    MLflow takes seconds to make the tables of a new database, and writes its folder into it.
+    """
+    shutil.copy(database, folder)
+    with contextlib.closing(sqlite3.connect(Path(folder, "mlflow.db"))) as connection:
+        location = f"{folder}/mlruns/0"
+        connection.execute("UPDATE experiments SET artifact_location = ?", (location,))
+        connection.commit()
+
+
+@contextlib.contextmanager
+def tracking_in(folder):
+    """Let MLflow in this process use the store in a folder."""
+    mlflow.set_tracking_uri(store_uri(folder))
+    try:
+        yield
+    finally:
+        mlflow.set_tracking_uri(None)
+
+
+def run_id_in(printed):
+    """Return the ID of the run among the commands that a training has printed."""
+    return printed.split("runs:/")[1].split("/")[0]
+
+
+def predictions_of(folder, run):
+    """Return what a run's model predicts, or None if no model is found; a broken one raises."""
+    classic = Path(folder, "mlruns", "0", run.info.run_id, "artifacts", "model")
+    try:
+        with tracking_in(folder):
+            model = mlflow.pyfunc.load_model(f"runs:/{run.info.run_id}/model")
+    except mlflow.MlflowException as error:
+        assert not classic.exists()
+        if not any(said in str(error) for said in ("MLmodel", "Failed to download artifacts")):
+            raise
+        return None
+    predicted = model.predict(WINES).tolist()
+    if classic.exists():
+        assert mlflow.pyfunc.load_model(str(classic)).predict(WINES).tolist() == predicted
+    return predicted
+
+
+def assert_one_line_error(result, *parts, status=None):
+    """Assert that a Result is a failure with one line that has all parts, and printed nothing."""
+    assert result.status == status if status is not None else result.status in (1, 2), result
+    assert result.out == ""
+    assert result.err.count("\n") == 1, result.err
+    for part in parts:
+        assert part in result.err

@@ -1,0 +1,161 @@
+"""The table: which files are read, what is refused, and how the wines are split."""
+
+import functools
+import gzip
+import http.server
+import threading
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from helpers import PROJECT, assert_one_line_error
+from wine import Refusal, table
+
+LINES = (PROJECT / "wine-quality.csv").read_text().splitlines()
+
+
+@pytest.fixture(scope="module")
+def wines():
+    return table.read("wine-quality.csv")
+
+
+# Reading
+
+
+def test_measurements_are_floats_and_quality_is_an_integer(wines):
+    assert list(wines) == [*table.MEASUREMENTS, "quality"]
+    assert set(wines[table.MEASUREMENTS].dtypes) == {np.dtype("float64")}
+    assert wines["quality"].dtype == "int64"
+    pd.testing.assert_frame_equal(wines, pd.read_csv(PROJECT / "wine-quality.csv"))
+
+
+def test_relative_path_is_found_here_before_the_project(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert table.locate("wine-quality.csv") == str(PROJECT / "wine-quality.csv")
+    (tmp_path / "wine-quality.csv").touch()
+    assert table.locate("wine-quality.csv") == str(tmp_path / "wine-quality.csv")
+    assert table.locate("http://wine.example/a.csv") == "http://wine.example/a.csv"
+
+
+def swap(row, column, value):
+    """Return the lines of the wines with another text in one cell; row 0 is the header."""
+    cells = LINES[row].split(",")
+    cells[column] = value
+    return [*LINES[:row], ",".join(cells), *LINES[row + 1 :]]
+
+
+@pytest.mark.parametrize(
+    ("lines", "parts"),
+    [
+        ([], ["cannot be read"]),
+        (["\x00\x01\x02"], ["is missing"]),
+        ([line.replace(",", ";") for line in LINES], ["separated by ';'", "allowed is ','"]),
+        (swap(0, 10, "alcool"), ["column 'alcohol' is missing", "alcool"]),
+        (swap(0, 10, "pH"), ["column 'pH' stands there more than once"]),
+        (swap(0, 11, "grade"), ["column 'quality' is missing"]),
+        (swap(3, 10, "strong"), ["column 'alcohol', row 3", "'strong'", "finite number"]),
+        (swap(3, 0, ""), ["column 'fixed acidity', row 3", "''"]),
+        (swap(3, 0, "inf"), ["column 'fixed acidity', row 3", "'inf'"]),
+        (swap(3, 11, "5.5"), ["column 'quality', row 3", "'5.5'", "whole number"]),
+        (swap(3, 11, "5,6,7"), ["cannot be read", "line 4"]),
+    ],
+)
+def test_table_that_is_refused(tmp_path, lines, parts):
+    (tmp_path / "wines.csv").write_text("\n".join(lines))
+    with pytest.raises(Refusal) as refused:
+        table.read(str(tmp_path / "wines.csv"))
+    for part in ("data: ", *parts):
+        assert part in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("lines", "parts"),
+    [
+        (LINES[:1], ["received 0 wines", "allowed are 5 or more"]),
+        (LINES[:5], ["received 4 wines", "allowed are 5 or more"]),
+        (swap(3, 10, "strong"), ["column 'alcohol', row 3", "'strong'", "finite number"]),
+    ],
+)
+def test_refused_table_is_one_line_and_nothing_is_recorded(run_script, tmp_path, lines, parts):
+    (tmp_path / "wines.csv").write_text("\n".join(lines))
+    result = run_script("train.py", 1, 0.1, "wines.csv")
+    assert_one_line_error(result, "data: ", *parts, status=1)
+    assert not (tmp_path / "mlflow.db").exists()
+
+
+def test_table_that_is_not_there(run_script, tmp_path):
+    for data in ("none.csv", str(tmp_path)):
+        result = run_script("train.py", 1, 0.1, data)
+        assert_one_line_error(result, f"data: received {data!r}, no such file", status=1)
+
+
+def test_table_that_is_not_text(run_script, tmp_path):
+    (tmp_path / "wines.csv").write_bytes(bytes(range(256)) * 9)
+    result = run_script("train.py", 1, 0.1, "wines.csv")
+    assert_one_line_error(result, "data: wines.csv cannot be read", status=1)
+
+
+def test_classifier_needs_two_classes(run_script, tmp_path):
+    ordinary = [line for line in LINES if line[-1] in "y3456"]
+    (tmp_path / "wines.csv").write_text("\n".join(ordinary))
+    result = run_script("clf-train.py", 5, 3, "wines.csv")
+    assert_one_line_error(result, "with good 0 only", "two different", status=1)
+
+
+@pytest.fixture
+def website(tmp_path):
+    """Return the URL of a web server over this test's folder."""
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=tmp_path)
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
+    threading.Thread(target=server.serve_forever).start()
+    yield f"http://127.0.0.1:{server.server_port}"
+    server.shutdown()
+    server.server_close()
+
+
+def test_all_accepted_files_hold_the_same_wines(run_script, new_store, website):
+    wines = pd.read_csv(PROJECT / "wine-quality.csv").head(500)
+    wines.to_csv(new_store / "plain.csv", index=False)
+    text = (new_store / "plain.csv").read_text()
+    (new_store / "excel.csv").write_text(text, encoding="utf-8-sig")
+    (new_store / "packed.csv.gz").write_bytes(gzip.compress(text.encode()))
+    wines.iloc[:, ::-1].assign(colour="white").to_csv(new_store / "turned.csv", index=False)
+    printed = set()
+    for data in ("plain.csv", "excel.csv", "packed.csv.gz", "turned.csv", f"{website}/plain.csv"):
+        result = run_script("train.py", 0.5, 0.1, data)
+        assert result.status == 0, result.err
+        printed.add(result.out.split("runs:/")[0].replace(data, "TABLE"))
+    assert len(printed) == 1
+
+
+def test_table_that_a_website_does_not_have(run_script, website):
+    result = run_script("train.py", 1, 0.1, f"{website}/none.csv")
+    last = result._replace(err=result.err.splitlines()[-1] + "\n")  # the web server logs, too
+    assert_one_line_error(last, "data: ", "404", status=1)
+
+
+# Splitting
+
+
+def test_split_keeps_each_wine_once(wines):
+    split = table.split(wines, wines["quality"], test_size=0.25, random_state=40)
+    assert (len(split.X_train), len(split.X_test)) == (3673, 1225)
+    assert sorted([*split.X_train.index, *split.X_test.index]) == list(range(len(wines)))
+    assert (split.y_test == wines["quality"][split.X_test.index]).all()
+    assert split.grades.to_dict() == {3: 20, 4: 163, 5: 1457, 6: 2198, 7: 880, 8: 175, 9: 5}
+
+
+def test_unseen_wines_have_no_copy_in_training(wines):
+    split = table.split(wines, wines["quality"], test_size=0.25, random_state=40)
+    train = set(map(tuple, split.X_train.assign(quality=split.y_train).to_numpy()))
+    test = map(tuple, split.X_test.assign(quality=split.y_test).to_numpy())
+    assert split.unseen.tolist() == [wine not in train for wine in test]
+
+
+@pytest.mark.parametrize("random_state", range(3))
+def test_split_refuses_one_value_only(wines, random_state):
+    same = wines[wines["quality"] == 6].head(40)
+    with pytest.raises(Refusal, match="received 30 training wines with quality 6 only"):
+        table.split(same, same["quality"], test_size=0.25, random_state=random_state)

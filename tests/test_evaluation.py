@@ -1,0 +1,130 @@
+"""The evaluation: published results, metrics beside their baseline, and warnings of the fit."""
+
+import importlib
+import re
+
+from sklearn.base import BaseEstimator, RegressorMixin
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+
+from helpers import PROJECT, runs_of, tracking_in
+from wine import Refusal, judgement, table
+
+REGRESSOR = ("rmse", "mae", "r2")
+CLASSIFIER = ("accuracy", "recall", "precision", "f1", "roc_auc", "average_precision")
+
+
+@pytest.fixture(scope="module")
+def wines():
+    return table.read("wine-quality.csv")
+
+
+@pytest.mark.parametrize(
+    ("alpha", "l1_ratio", "rmse", "mae", "r2"),
+    [  # as MLflow's own tutorials print them for this table
+        (0.5, 0.5, 0.82224284975954, 0.6278761410160691, 0.12678721972772689),
+        (0.2, 0.2, 0.7859129997062342, 0.6155290394093894, 0.20224631822892092),
+        (0.1, 0.1, 0.7792546522251949, 0.6112547988118587, 0.2157063843066196),
+        (0.42, 0.1, 0.7917149365733894, 0.6177463381374034, 0.19042414117747397),
+    ],
+)
+def test_published_results(wines, alpha, l1_ratio, rmse, mae, r2):
+    main = importlib.import_module("train")
+    split = main.split(wines)
+    estimator = main.build(alpha, l1_ratio)
+    assert judgement.fit(estimator, split, remedy="")
+    scores = judgement.scores(estimator, split)
+    assert scores["test"].to_dict() == pytest.approx({"rmse": rmse, "mae": mae, "r2": r2}, abs=1e-9)
+
+
+@pytest.fixture
+def split():
+    """Return four wines to train on and four to evaluate with, the first of these a copy."""
+    X = pd.DataFrame({"alcohol": [8.0, 9.0, 11.0, 12.0, 8.0, 10.0, 11.5, 13.0]})
+    y = pd.Series([4, 5, 6, 7, 4, 6, 6, 8], name="quality")
+    unseen = np.array([False, True, True, True])
+    return table.Split(X[:4], X[4:], y[:4], y[4:], unseen, y.value_counts(), 0.5, 0)
+
+
+class Line(RegressorMixin, BaseEstimator):
+    """Predict the alcohol less four."""
+
+    def predict(self, X):
+        return X["alcohol"].to_numpy() - 4
+
+
+def test_metrics_of_a_regressor_by_hand(split):
+    scores = judgement.scores(Line(), split)
+    errors = np.array([0.0, 0.0, 1.5, 1.0])  # 4, 6, 7.5 and 9 instead of 4, 6, 6 and 8
+    assert list(scores.index) == list(REGRESSOR)
+    assert scores.loc["rmse", "test"] == pytest.approx(np.sqrt((errors**2).mean()))
+    assert scores.loc["rmse", "unseen"] == pytest.approx(np.sqrt((errors[1:] ** 2).mean()))
+    assert scores.loc["mae", "test"] == pytest.approx(errors.mean())
+    # the baseline always answers 5.5, the mean of the training wines
+    assert scores.loc["mae", "baseline"] == pytest.approx((1.5 + 0.5 + 0.5 + 2.5) / 4)
+    assert scores.loc["r2", "test"] == pytest.approx(1 - (errors**2).sum() / 8)
+
+
+def test_metrics_of_unseen_wines_need_two_different_values(split):
+    split = split._replace(unseen=np.array([False, True, True, False]))
+    assert judgement.scores(Line(), split)["unseen"].isna().all()
+
+
+def test_estimator_that_cannot_be_fitted_is_refused(split):
+    broken = importlib.import_module("huber-train").build(alpha=-1, epsilon=1.35, max_iter=10)
+    with pytest.raises(Refusal, match=r"^HuberRegressor cannot be fitted \(.*\): raise alpha$"):
+        judgement.fit(broken, split, remedy="raise alpha")
+
+
+def test_fit_that_does_not_converge_is_said_and_tagged(run_script, new_store):
+    result = run_script("huber-train.py", 0.0001, 1.35, 1)
+    assert result.status == 0
+    assert "HuberRegressor has not converged: raise max_iter\n" in result.err
+    (run,) = runs_of(new_store)
+    assert run.data.tags["converged"] == "false"
+
+
+def test_no_metric_where_all_test_wines_were_seen(run_script, new_store):
+    wines = pd.read_csv(PROJECT / "wine-quality.csv").head(40)
+    pd.concat([wines] * 30).to_csv("copies.csv", index=False)
+    result = run_script("train.py", "0.1", "0.1", "copies.csv")
+    assert result.status == 0, result.err
+    assert "300 test wines, 0 unseen" in result.out
+    assert re.search(r"^rmse +[\d.]+ +- +[\d.]+$", result.out, re.MULTILINE)
+
+
+def test_huber_is_as_good_as_measured_behind_a_scaler(recorded):
+    metrics = recorded["huber"].data.metrics
+    assert [round(metrics[name], 5) for name in REGRESSOR] == [0.74482, 0.57882, 0.28350]
+
+
+def test_number_of_test_wines_seen_in_training(recorded):
+    metrics = {entry_point: run.data.metrics for entry_point, run in recorded.items()}
+    assert metrics["main"]["n_test"] - metrics["main"]["n_unseen"] == 339
+    assert metrics["classifier"]["n_test"] - metrics["classifier"]["n_unseen"] == 286
+
+
+@pytest.mark.parametrize(
+    ("entry_point", "names"),
+    [("main", REGRESSOR), ("huber", REGRESSOR), ("classifier", CLASSIFIER)],
+)
+def test_metrics_stand_beside_unseen_and_baseline(recorded, entry_point, names):
+    kinds = [f"{name}{kind}" for name in names for kind in ("", "_unseen", "_baseline")]
+    assert set(recorded[entry_point].data.metrics) == {*kinds, "n_train", "n_test", "n_unseen"}
+
+
+def test_more_alcohol_never_lowers_the_grade_that_main_predicts(project, model_uris, wines):
+    with tracking_in(project):
+        main = mlflow.sklearn.load_model(model_uris["main"])
+    X = wines[table.MEASUREMENTS]
+    assert (main.predict(X.assign(alcohol=X["alcohol"] + 1)) >= main.predict(X)).all()
+
+
+def test_classifier_knows_good_wines_from_others(project, model_uris, wines):
+    with tracking_in(project):
+        forest = mlflow.sklearn.load_model(model_uris["classifier"])
+    good = forest.predict_proba(wines[table.MEASUREMENTS])[:, 1]
+    assert good[wines["quality"] >= 8].mean() > 0.5 > good[wines["quality"] <= 5].mean()

@@ -1,0 +1,128 @@
+"""The record: log what the run does not have yet, and say in one line why MLflow cannot record."""
+
+import os
+import shutil
+import socket
+import sys
+import threading
+import time
+
+import mlflow
+import pytest
+
+from helpers import (
+    PROJECT,
+    assert_one_line_error,
+    free_port,
+    predictions_of,
+    run_command,
+    runs_of,
+    tracking_in,
+)
+from wine import record
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX's permissions")
+
+
+def test_parameters_that_are_logged_already_stay_as_they_are(new_store):
+    with tracking_in(new_store), record.run() as run:
+        mlflow.log_param("alpha", "1")
+        record.log_params({"alpha": 1.0, "l1_ratio": 0.1})
+    assert runs_of(new_store)[0].data.params == {"alpha": "1", "l1_ratio": "0.1"}
+    assert run.info.run_id == runs_of(new_store)[0].info.run_id
+
+
+@pytest.mark.parametrize(
+    ("error", "status"), [(KeyboardInterrupt, "KILLED"), (ZeroDivisionError, "FAILED")]
+)
+def test_status_of_a_run_that_does_not_end_well(new_store, error, status):
+    with pytest.raises(error), tracking_in(new_store), record.run():
+        raise error
+    assert runs_of(new_store)[0].info.status == status
+
+
+def test_password_in_the_tracking_address_is_not_shown(new_store):
+    with tracking_in(new_store), record.run():
+        mlflow.set_tracking_uri("http://ana:secret@wine.example/")
+        shown = record.address()
+        mlflow.set_tracking_uri(f"sqlite:///{new_store}/mlflow.db")
+    assert shown == "http://wine.example/#/experiments/0/runs?workflowType=machine_learning"
+
+
+# The tracking server
+
+
+@pytest.fixture
+def silent_server():
+    """The address of a server that accepts connections and never answers."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        accepted = []
+
+        def accept():
+            try:
+                while True:
+                    accepted.append(listener.accept()[0])
+            except OSError:  # closed
+                return
+
+        threading.Thread(target=accept).start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+        listener.shutdown(socket.SHUT_RDWR)
+    for connection in accepted:
+        connection.close()
+
+
+def test_server_that_is_away(tmp_path):
+    uri = f"http://127.0.0.1:{free_port()}"
+    assert_one_line_soon(tmp_path, uri, "Connection refused")
+
+
+@pytest.mark.slow
+def test_server_that_never_answers(tmp_path, silent_server):
+    assert_one_line_soon(tmp_path, silent_server, "Read timed out")
+
+
+def assert_one_line_soon(folder, uri, reason):
+    begun = time.monotonic()
+    done = run_command(sys.executable, PROJECT / "train.py", cwd=folder, MLFLOW_TRACKING_URI=uri)
+    assert time.monotonic() - begun < 60
+    parts = ("train.py: MLflow cannot record: ", uri, reason, "; MLFLOW_TRACKING_URI names")
+    assert_one_line_error(done, *parts, status=1)
+    assert list(folder.iterdir()) == []
+
+
+# A store that cannot be written to
+
+
+def as_a_user():
+    """Return the words before a command that make root obey the permissions of files."""
+    if os.name == "nt" or (os.geteuid() == 0 and not shutil.which("setpriv")):
+        pytest.skip("nobody is refused a file here")
+    if os.geteuid() != 0:
+        return ()
+    return ("setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all")
+
+
+def test_read_only_folder(tmp_path):
+    tmp_path.chmod(0o555)
+    begun = time.monotonic()
+    done = run_command(*as_a_user(), sys.executable, PROJECT / "train.py", cwd=tmp_path)
+    assert time.monotonic() - begun < 60
+    refused = f"received sqlite:///{tmp_path}/mlflow.db to record in, allowed is"
+    assert_one_line_error(done, refused, status=1)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_read_only_store(new_store, run_script, tmp_path):
+    assert run_script("train.py").status == 0
+    for name, said in (
+        ("mlflow.db", "readonly database"),
+        ("mlruns/0/models", "Permission denied"),
+    ):
+        writable = (tmp_path / name).stat().st_mode
+        (tmp_path / name).chmod(writable & ~0o222)
+        done = run_command(*as_a_user(), sys.executable, PROJECT / "train.py", cwd=tmp_path)
+        (tmp_path / name).chmod(writable)
+        assert_one_line_error(done, "train.py: MLflow cannot record: ", said, status=1)
+    for run in runs_of(tmp_path):
+        assert (predictions_of(tmp_path, run) is None) == (run.info.status != "FINISHED")
