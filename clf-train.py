@@ -8,65 +8,86 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
+import mlflow
 from scipy.stats import randint
 
-from wine import command_line, judgement, record, table
+from wine import cli, dataset, evaluation, process, report, tracking
 
-GOOD = 7
-# what sweep.py draws candidates from
+TARGET_THRESHOLD = 7  # From this quality on, a wine is good.
+TRUSTED_TYPES = ["sklearn.tree._tree.Tree"]  # skops loads them only if they are named.
+
+# The sweep samples its candidates from these. It also calls `build` by the names of the parameters,
+# `split`, `train` and `read_params([])` for the defaults: keep these names in a copy of the script.
 SEARCH = {"n_estimators": randint(50, 301), "max_depth": [8, 12, 16, 20, None]}
 
 
 def build(n_estimators, max_depth):
     """Return the estimator, not fitted."""
     forest = RandomForestClassifier(n_estimators=n_estimators, max_depth=max_depth, random_state=42)
-    # a forest would guess without a measurement: the step before it refuses, as the regressors do
+    # A forest would predict without a measurement. The step before it refuses, as regressors do.
     return make_pipeline(StandardScaler(), FunctionTransformer(validate=True), forest)
 
 
-def split(wines):
-    """Return the wines to train on and the wines to judge by."""
-    good = (wines[table.QUALITY] >= GOOD).astype("int64").rename("good")
-    return table.split(wines, good, test_size=0.2, random_state=42)
+def split(table):
+    """Split the table for training and testing, with the classes 1 (good) and 0 to predict."""
+    good = (table[dataset.TARGET] >= TARGET_THRESHOLD).astype("int64").rename("good")
+    return dataset.split(table, good, test_size=0.2, random_state=42)
 
 
-def train(parameters, wines):
-    """Fit, judge and record one model in the active run."""
-    estimator = build(parameters["n_estimators"], parameters["max_depth"])
-    forest = estimator[-1].set_params(n_jobs=-1)  # grows on all cores ...
-    converged = judgement.fit(estimator, wines, remedy="raise n_estimators")
-    forest.set_params(n_jobs=None)  # ... but answers one wine faster on one
-    scores = judgement.scores(estimator, wines)
-    figures = judgement.figures(estimator, wines)
-    record.training(
-        estimator,
-        parameters,
-        wines,
-        scores,
-        figures,
-        converged,
-        trusted_types=["sklearn.tree._tree.Tree"],
+def train(params, split):
+    """Fit, evaluate and record one model in the active run."""
+    estimator = build(params["n_estimators"], params["max_depth"])
+    forest = estimator[-1].set_params(n_jobs=-1)  # It grows on all cores, ...
+    converged = evaluation.fit(estimator, split, hint="raise n_estimators")
+    forest.set_params(n_jobs=None)  # ... but predicts a single row faster on one.
+    # accuracy, recall, precision, f1, roc_auc and average_precision on the test set, on those of
+    # its rows that training has not seen, and of a baseline that always predicts the majority.
+    scores = evaluation.evaluate(estimator, split)
+
+    # The parameters of all steps and of the split, then those of the command line.
+    tracking.log_params(evaluation.get_params(estimator) | split.get_params() | params)
+
+    training_set, test_set = tracking.datasets(split, params["data"])
+    mlflow.log_input(training_set, context="training")
+    mlflow.log_input(test_set, context="test")
+
+    # Given a dataset and a model, MLflow shows the metrics beside the model, too.
+    model_id = tracking.log_model(estimator, split.X_test, trusted_types=TRUSTED_TYPES).model_id
+    mlflow.log_metrics({"n_train": len(split.y_train)}, dataset=training_set, model_id=model_id)
+    sizes = {"n_test": len(split.y_test), "n_unseen": int(split.unseen.sum())}
+    mlflow.log_metrics(sizes | evaluation.flatten(scores), dataset=test_set, model_id=model_id)
+
+    # Confusion matrix, ROC and precision-recall curves and importances, as PNG files.
+    for file_name, figure in evaluation.plots(estimator, split).items():
+        mlflow.log_figure(figure, file_name)
+
+    mlflow.set_tags(
+        {
+            "estimator": evaluation.name(estimator),
+            "converged": str(converged).lower(),
+            # MLflow shows this tag as the run's description.
+            "mlflow.note.content": report.description(estimator, params, split, scores),
+        }
     )
+    report.print_summary(estimator, params, split, scores)
 
 
-def read_command_line(argv=None):
-    """Return the parameters by name."""
-    parser = command_line.Parser(__doc__)
-    parser.add("n_estimators", command_line.whole_number(1), 200, "number of trees")
-    parser.add(
-        "max_depth", command_line.whole_number(1, optional=True), None, "depth limit of a tree"
-    )
-    parser.add("data", str, "wine-quality.csv", "path or URL of the table")
+def read_params(argv=None):
+    """Read the parameters from the command line, in the order in which MLproject passes them."""
+    parser = cli.Parser(__doc__)
+    parser.add("n_estimators", cli.integer(1), 200, "number of trees")
+    parser.add("max_depth", cli.integer(1, optional=True), None, "depth limit of a tree")
+    parser.add("data", str, dataset.DATA, "path or URL of the table")
     return parser.read(argv)
 
 
 def main():
-    """Read the command line, read the wines, split, fit, judge, record."""
-    parameters = read_command_line()
-    wines = split(table.read(parameters["data"]))
-    with record.run():
-        train(parameters, wines)
+    """Read the parameters and the table, split it, and train in a run."""
+    params = read_params()
+    data_split = split(dataset.load(params["data"]))
+    with tracking.start_run():
+        train(params, data_split)
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    process.run(main)

@@ -8,11 +8,13 @@ from sklearn.linear_model import HuberRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+import mlflow
 from scipy.stats import loguniform, uniform
 
-from wine import command_line, judgement, record, table
+from wine import cli, dataset, evaluation, process, report, tracking
 
-# what sweep.py draws candidates from
+# The sweep samples its candidates from these. It also calls `build` by the names of the parameters,
+# `split`, `train` and `read_params([])` for the defaults: keep these names in a copy of the script.
 SEARCH = {"alpha": loguniform(1e-5, 1e3), "epsilon": uniform(1, 2)}
 
 
@@ -22,39 +24,64 @@ def build(alpha, epsilon, max_iter):
     return make_pipeline(StandardScaler(), regressor)
 
 
-def split(wines):
-    """Return the wines to train on and the wines to judge by."""
-    return table.split(wines, wines[table.QUALITY], test_size=0.25, random_state=40)
+def split(table):
+    """Split the table for training and testing, as all regressors do."""
+    return dataset.split(table)
 
 
-def train(parameters, wines):
-    """Fit, judge and record one model in the active run."""
-    estimator = build(parameters["alpha"], parameters["epsilon"], parameters["max_iter"])
-    converged = judgement.fit(estimator, wines, remedy="raise max_iter")
-    scores = judgement.scores(estimator, wines)
-    figures = judgement.figures(estimator, wines)
-    record.training(estimator, parameters, wines, scores, figures, converged)
+def train(params, split):
+    """Fit, evaluate and record one model in the active run."""
+    estimator = build(params["alpha"], params["epsilon"], params["max_iter"])
+    converged = evaluation.fit(estimator, split, hint="raise max_iter")
+    # rmse, mae and r2 on the test set, on those of its rows that training has not seen, and of a
+    # baseline that always predicts the mean.
+    scores = evaluation.evaluate(estimator, split)
 
+    # The parameters of both steps and of the split, then those of the command line.
+    tracking.log_params(evaluation.get_params(estimator) | split.get_params() | params)
 
-def read_command_line(argv=None):
-    """Return the parameters by name."""
-    parser = command_line.Parser(__doc__)
-    parser.add("alpha", command_line.number(0), 0.0001, "strength of the L2 penalty")
-    parser.add(
-        "epsilon", command_line.number(1), 1.35, "from how many sigma on an error is outlying"
+    training_set, test_set = tracking.datasets(split, params["data"])
+    mlflow.log_input(training_set, context="training")
+    mlflow.log_input(test_set, context="test")
+
+    # Given a dataset and a model, MLflow shows the metrics beside the model, too.
+    model_id = tracking.log_model(estimator, split.X_test).model_id
+    mlflow.log_metrics({"n_train": len(split.y_train)}, dataset=training_set, model_id=model_id)
+    sizes = {"n_test": len(split.y_test), "n_unseen": int(split.unseen.sum())}
+    mlflow.log_metrics(sizes | evaluation.flatten(scores), dataset=test_set, model_id=model_id)
+
+    # Predictions against measurements, residuals and coefficients, as PNG files.
+    for file_name, figure in evaluation.plots(estimator, split).items():
+        mlflow.log_figure(figure, file_name)
+
+    mlflow.set_tags(
+        {
+            "estimator": evaluation.name(estimator),
+            "converged": str(converged).lower(),
+            # MLflow shows this tag as the run's description.
+            "mlflow.note.content": report.description(estimator, params, split, scores),
+        }
     )
-    parser.add("max_iter", command_line.whole_number(1), 100, "limit of the solver's iterations")
-    parser.add("data", str, "wine-quality.csv", "path or URL of the table")
+    report.print_summary(estimator, params, split, scores)
+
+
+def read_params(argv=None):
+    """Read the parameters from the command line, in the order in which MLproject passes them."""
+    parser = cli.Parser(__doc__)
+    parser.add("alpha", cli.finite_float(0), 0.0001, "strength of the L2 penalty")
+    parser.add("epsilon", cli.finite_float(1), 1.35, "from how many sigma on an error is outlying")
+    parser.add("max_iter", cli.integer(1), 100, "limit of the solver's iterations")
+    parser.add("data", str, dataset.DATA, "path or URL of the table")
     return parser.read(argv)
 
 
 def main():
-    """Read the command line, read the wines, split, fit, judge, record."""
-    parameters = read_command_line()
-    wines = split(table.read(parameters["data"]))
-    with record.run():
-        train(parameters, wines)
+    """Read the parameters and the table, split it, and train in a run."""
+    params = read_params()
+    data_split = split(dataset.load(params["data"]))
+    with tracking.start_run():
+        train(params, data_split)
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    process.run(main)

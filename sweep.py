@@ -1,4 +1,4 @@
-"""Search for good parameters of one of the trainings: judge many candidates, train with the best.
+"""Search for good parameters of a training: evaluate many candidates, then train with the best.
 
 mlflow run . -e sweep -P model=main -P trials=50
 python sweep.py huber 50
@@ -27,88 +27,89 @@ import pandas as pd
 from matplotlib.figure import Figure
 from threadpoolctl import threadpool_limits
 
-from wine import Refusal, command_line, record, table
+from wine import UserError, cli, dataset, process, report, tracking
 
 SCRIPTS = {"main": "train", "huber": "huber-train", "classifier": "clf-train"}
 FOLDS = 5
 
 
-def draw(defaults, search, trials, seed):
-    """Return the candidates: the defaults, then others with numbers short enough to type."""
+def sample_candidates(defaults, search, trials, seed):
+    """Return the defaults, then sampled parameters, rounded so that they are easy to type."""
     candidates = [defaults]
-    for drawn in ParameterSampler(search, trials - 1, random_state=seed):
-        for name, value in drawn.items():
+    for sample in ParameterSampler(search, trials - 1, random_state=seed):
+        for name, value in sample.items():
             if value is not None:
-                drawn[name] = float(f"{value:.3g}") if isinstance(value, float) else int(value)
-        candidates.append(defaults | drawn)
+                sample[name] = float(f"{value:.3g}") if isinstance(value, float) else int(value)
+        candidates.append(defaults | sample)
     return candidates
 
 
-def fold(X, y, classifier, seed):
-    """Return the rows to fit on and those to judge by, with identical wines always together."""
-    kind = StratifiedGroupKFold if classifier else GroupKFold
+def make_folds(X, y, classifier, seed):
+    """Return the row numbers of each fold's two sides; identical rows are always on one side."""
+    splitter = StratifiedGroupKFold if classifier else GroupKFold
     identical = X.groupby(list(X.columns)).ngroup()
     with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)  # a class that is too rare for so many folds
+        # scikit-learn only warns of a class that has fewer rows than there are folds.
+        warnings.simplefilter("error", UserWarning)
         try:
-            return list(kind(FOLDS, shuffle=True, random_state=seed).split(X, y, identical))
+            return list(splitter(FOLDS, shuffle=True, random_state=seed).split(X, y, identical))
         except (ValueError, UserWarning) as error:
-            raise Refusal(
-                f"data: received {len(X)} training wines, {identical.nunique()} of them different, "
-                f"allowed are enough to judge by {FOLDS} folds: {error}"
+            raise UserError(
+                f"data: received {dataset.count(len(X), 'training')}, {identical.nunique()} of "
+                f"them different, allowed are enough to judge by {FOLDS} folds: {error}"
             ) from error
 
 
-def judge(number, candidate, estimator, X, y, folds, metric, scoring):
-    """Cross-validate one candidate, in a process of its own; return all there is to say of it."""
-    trial = {"number": number, "started": time.time(), "parameters": candidate}
-    # on one thread, the last digits do not depend on how many processes share the machine
+def evaluate_candidate(number, candidate, estimator, X, y, folds, metric, scoring):
+    """Cross-validate one candidate in a worker process; return what `tracking.log_trial` takes."""
+    trial = {"number": number, "started": time.time(), "params": candidate}
+    # With one thread, the last digits do not depend on how many processes share the machine.
     with warnings.catch_warnings(record=True) as caught, threadpool_limits(1):
         warnings.simplefilter("always")
         try:
             result = cross_validate(estimator, X, y, scoring=scoring, cv=folds, error_score="raise")
         except ValueError as error:
             return trial | {"error": str(error).splitlines()[0]}
-    scores = np.abs(result["test_score"])  # scikit-learn's scorers negate an error
+    scores = np.abs(result["test_score"])  # scikit-learn's scorers negate an error.
     return trial | {
         "metrics": {
             f"cv_{metric}": scores.mean(),
             f"cv_{metric}_std": scores.std(),
             "fit_time": result["fit_time"].mean(),
         },
-        "converged": not any(issubclass(one.category, ConvergenceWarning) for one in caught),
+        "converged": not any(issubclass(each.category, ConvergenceWarning) for each in caught),
     }
 
 
-def keep(trials, names, metric):
-    """Record the table of the candidates, and the plot of the score against each parameter."""
+def log_candidates(trials, names, metric):
+    """Log the table of the candidates, and the plot of the score against each parameter."""
     trials = sorted(trials, key=lambda trial: trial["number"])
     rows = [
         {"trial": trial["number"]}
-        | trial["parameters"]
+        | trial["params"]
         | trial.get("metrics", {})
         | {"converged": trial.get("converged"), "error": trial.get("error")}
         for trial in trials
     ]
     mlflow.log_text(pd.DataFrame(rows, dtype=object).to_csv(index=False), "candidates.csv")
 
-    judged = [row for row in rows if row["error"] is None]
-    if not judged:
+    evaluated = [row for row in rows if row["error"] is None]
+    if not evaluated:
         return
     figure = Figure(figsize=(4.8 * len(names), 4.2), layout="constrained")
     (axes,) = figure.subplots(1, len(names), sharey=True, squeeze=False)
     for ax, name in zip(axes, names, strict=True):
-        values = [row[name] for row in judged]
+        values = [row[name] for row in evaluated]
         if None in values:
             order = sorted({value for value in values if value is not None})
             ax.set_xticks(range(len(order) + 1), [*order, "None"])
             values = [len(order) if value is None else order.index(value) for value in values]
         elif min(values) > 0 and max(values) > 100 * min(values):
             ax.set_xscale("log")
-        scores = [row[f"cv_{metric}"] for row in judged]
-        spread = [row[f"cv_{metric}_std"] for row in judged]
+        scores = [row[f"cv_{metric}"] for row in evaluated]
+        spread = [row[f"cv_{metric}_std"] for row in evaluated]
         ax.errorbar(values, scores, spread, fmt="o", alpha=0.4, label="drawn")
-        if judged[0]["trial"] == 0:
+        if evaluated[0]["trial"] == 0:
             ax.plot(values[0], scores[0], "D", color="black", label="defaults")
         ax.set_xlabel(name)
     axes[0].set_ylabel(f"{metric}, mean and spread of {FOLDS} folds")
@@ -116,71 +117,76 @@ def keep(trials, names, metric):
     mlflow.log_figure(figure, "candidates.png")
 
 
-def main():
-    """Read the command line, draw the candidates, judge them, train with the best."""
-    parser = command_line.Parser(__doc__)
-    parser.add("model", command_line.one_of(*SCRIPTS), "main", "entry point of the training")
-    parser.add("trials", command_line.whole_number(1), 50, "candidates, the defaults among them")
-    parser.add("seed", command_line.whole_number(0), 42, "seed of the draw and of the folds")
-    parser.add(
-        "jobs", command_line.whole_number(1, optional=True), None, "processes, all cores by default"
-    )
-    parser.add("data", str, "wine-quality.csv", "path or URL of the table")
-    parameters = parser.read()
+def read_params():
+    """Read the parameters from the command line, in the order in which MLproject passes them."""
+    parser = cli.Parser(__doc__)
+    parser.add("model", cli.choice(*SCRIPTS), "main", "entry point of the training")
+    parser.add("trials", cli.integer(1), 50, "candidates, the defaults among them")
+    parser.add("seed", cli.integer(0), 42, "seed of the candidates and of the folds")
+    parser.add("jobs", cli.integer(1, optional=True), None, "processes, all cores by default")
+    parser.add("data", str, dataset.DATA, "path or URL of the table")
+    return parser.read()
 
-    script = importlib.import_module(SCRIPTS[parameters["model"]])
-    wines = script.split(table.read(parameters["data"]))
-    X, y = wines.X_train, wines.y_train  # the test wines judge the best candidate alone
-    defaults = {k: v for k, v in script.read_command_line([]).items() if k != "data"}
-    candidates = draw(defaults, script.SEARCH, parameters["trials"], parameters["seed"])
+
+def main():
+    """Sample the candidates, evaluate each in a run of its own, train with the best."""
+    params = read_params()
+    script = importlib.import_module(SCRIPTS[params["model"]])
+    split = script.split(dataset.load(params["data"]))
+    X, y = split.X_train, split.y_train  # The test set is kept for the best candidate.
+    defaults = {k: v for k, v in script.read_params([]).items() if k != "data"}
+    candidates = sample_candidates(defaults, script.SEARCH, params["trials"], params["seed"])
     classifier = is_classifier(script.build(**defaults))
-    folds = fold(X, y, classifier, parameters["seed"])
+    folds = make_folds(X, y, classifier, params["seed"])
     metric, scoring = "rmse", "neg_root_mean_squared_error"
     if classifier:
         metric = scoring = "average_precision"
 
-    with record.run() as parent:
-        record.log_params(parameters)
+    with tracking.start_run() as parent:
+        tracking.log_params(params)
         trials = []
         parallel = Parallel(
-            n_jobs=parameters["jobs"] or -1,
+            n_jobs=params["jobs"] or -1,
             return_as="generator_unordered",
-            initializer=signal.signal,  # Ctrl-C is for this process, which ends the others
+            # Ctrl-C reaches all processes of a terminal: this one ends the workers.
+            initializer=signal.signal,
             initargs=(signal.SIGINT, signal.SIG_IGN),
         )
-        judging = parallel(
-            delayed(judge)(n, each, script.build(**each), X, y, folds, metric, scoring)
+        results = parallel(
+            delayed(evaluate_candidate)(n, each, script.build(**each), X, y, folds, metric, scoring)
             for n, each in enumerate(candidates)
         )
         try:
-            for trial in command_line.progress(judging, len(candidates), "trials"):
-                record.trial(**trial)
+            for trial in process.progress(results, len(candidates), "trials"):
+                tracking.log_trial(**trial)
                 trials.append(trial)
         finally:
-            keep(trials, list(script.SEARCH), metric)
+            log_candidates(trials, list(script.SEARCH), metric)
 
-        judged = [trial for trial in trials if "metrics" in trial]
-        if not judged:
-            raise Refusal(
-                f"model: none of the {len(trials)} candidates of {parameters['model']} could be "
+        evaluated = [trial for trial in trials if "metrics" in trial]
+        n_failed = len(trials) - len(evaluated)
+        if not evaluated:
+            raise UserError(
+                f"model: none of the {len(trials)} candidates of {params['model']} could be "
                 f"fitted: {trials[-1]['error']}"
             )
-        if len(judged) < len(trials):
-            failed = f"{len(trials) - len(judged)} of {len(trials)} candidates failed"
+        if n_failed:
+            failed = f"{n_failed} of {len(trials)} candidates failed"
             print(f"{failed}: see the run's candidates.csv", file=sys.stderr)
         sign = -1 if classifier else 1
-        best = min(judged, key=lambda t: (sign * t["metrics"][f"cv_{metric}"], t["number"]))
-        mlflow.log_metrics(best["metrics"] | {"n_failed": len(trials) - len(judged)})
-        script.train(best["parameters"] | {"data": parameters["data"]}, wines)
+        best = min(evaluated, key=lambda t: (sign * t["metrics"][f"cv_{metric}"], t["number"]))
+        mlflow.log_metrics(best["metrics"] | {"n_failed": n_failed})
+        script.train(best["params"] | {"data": params["data"]}, split)
 
-        scores = {trial["number"]: trial["metrics"][f"cv_{metric}"] for trial in judged}
+        scores = {trial["number"]: trial["metrics"][f"cv_{metric}"] for trial in evaluated}
         print(
-            f"Best of {len(judged)} candidates by {FOLDS} folds of the training wines: {metric} "
-            f"{scores[best['number']]:.4f}, with the defaults {scores.get(0, math.nan):.4f}"
+            f"Best of {len(evaluated)} candidates by {FOLDS} folds of the training "
+            f"{dataset.NOUN}s: {metric} {scores[best['number']]:.4f}, "
+            f"with the defaults {scores.get(0, math.nan):.4f}"
         )
         print("\nCompare them, the best one first:\n")
         print(
-            record.address(  # sorted by a metric, they are not hidden below their parent
+            report.ui_url(  # Sorted by a metric, trials are not hidden below their parent.
                 compareRunsMode="CHART",
                 searchFilter=f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'",
                 orderByKey=f"metrics.`cv_{metric}`",
@@ -190,4 +196,4 @@ def main():
 
 
 if __name__ == "__main__":
-    command_line.run(main)
+    process.run(main)

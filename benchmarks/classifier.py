@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 import numpy as np
 import pandas as pd
 
-from wine import table
+from wine import dataset
 
 FOLDS = 5
 METRICS = {"ROC AUC": "roc_auc", "average precision": "average_precision"}
@@ -29,16 +29,16 @@ CANDIDATES = {
 }
 
 
-def judge(model, wines, good, seeds):
-    """Return the METRICS of each fold, shape (seeds * FOLDS, 2); no fold parts copies of a wine."""
-    X, copies = wines[table.MEASUREMENTS], wines.groupby(table.MEASUREMENTS).ngroup()
+def evaluate(model, wines, good, seeds):
+    """Return the METRICS of each fold, shape (seeds * FOLDS, 2); copies of a wine share a fold."""
+    X, copies = wines[dataset.FEATURES], wines.groupby(dataset.FEATURES).ngroup()
     scores = []
     for seed in range(10, 10 + seeds):
         cv = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
-        judged = cross_validate(
+        result = cross_validate(
             model, X, good, groups=copies, cv=cv, scoring=list(METRICS.values())
         )
-        scores.append([judged[f"test_{metric}"] for metric in METRICS.values()])
+        scores.append([result[f"test_{metric}"] for metric in METRICS.values()])
     return np.concatenate(scores, axis=1).T
 
 
@@ -54,12 +54,12 @@ def latencies(models, X):
 
 
 def compare(seeds):
-    """Judge and time all candidates.
+    """Evaluate and time all candidates.
 
     Parameters
     ----------
     seeds : int
-        How many times the wines are dealt into FOLDS folds.
+        How many times the wines are split into FOLDS folds.
 
     Returns
     -------
@@ -70,14 +70,14 @@ def compare(seeds):
         and Bengio, Machine Learning 52:239-281, 2003); the naive one is 2.7 times smaller.
     """
     training = import_module("clf-train")
-    wines = table.read("wine-quality.csv")
-    good = (wines[table.QUALITY] >= training.GOOD).astype("int64")
+    wines = dataset.load(dataset.DATA)
+    good = (wines[dataset.TARGET] >= training.TARGET_THRESHOLD).astype("int64")
     split = training.split(wines)
 
     rows, models, first = {}, {}, None
     for name, classifier in CANDIDATES.items():
         model = make_pipeline(StandardScaler(), classifier)
-        scores = judge(model, wines, good, seeds)
+        scores = evaluate(model, wines, good, seeds)
         first = scores if first is None else first
         better = scores - first
         error = better.std(axis=0, ddof=1) * np.sqrt(1 / len(better) + 1 / (FOLDS - 1))

@@ -34,7 +34,7 @@ import pandas as pd
 
 from benchmarks import classifier as classifiers
 from tests.helpers import ENTRY_POINTS, PROJECT, environment, free_port, start_server
-from wine import table
+from wine import dataset
 
 FLOOR = PROJECT / "benchmarks" / "floor"
 SCRIPTS = {"main": "train.py", "huber": "huber-train.py", "classifier": "clf-train.py"}
@@ -132,10 +132,10 @@ def train(store, name):
 
 
 def save_constant(path):
-    """Save a model that answers a constant, as wine/record.py logs the others."""
-    wines = table.read("wine-quality.csv")
-    X = wines[table.MEASUREMENTS]
-    constant = DummyRegressor().fit(X, wines[table.QUALITY])
+    """Save a model that predicts a constant, as wine/tracking.py logs the others."""
+    wines = dataset.load(dataset.DATA)
+    X = wines[dataset.FEATURES]
+    constant = DummyRegressor().fit(X, wines[dataset.TARGET])
     mlflow.sklearn.save_model(
         constant,
         path,

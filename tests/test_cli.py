@@ -5,41 +5,41 @@ import argparse
 import pytest
 
 from helpers import assert_one_line_error
-from wine import command_line
+from wine import cli
 
 
 @pytest.mark.parametrize(
     ("text", "value"), [("0", 0.0), ("1", 1.0), ("0.50", 0.5), ("1e-3", 0.001), (" .5 ", 0.5)]
 )
 def test_number_within_bounds(text, value):
-    assert command_line.number(0, 1)(text) == value
+    assert cli.finite_float(0, 1)(text) == value
 
 
 @pytest.mark.parametrize("text", ["", "abc", "-0.1", "1.1", "nan", "inf", "1e999", "0,5"])
 def test_number_out_of_bounds(text):
     with pytest.raises(argparse.ArgumentTypeError) as refused:
-        command_line.number(0, 1)(text)
+        cli.finite_float(0, 1)(text)
     assert str(refused.value) == f"received {text!r}, allowed is a number from 0 to 1"
 
 
 @pytest.mark.parametrize("text", ["0", "1.0", "1.5", "1e3", "None", "", str(2**31)])
 def test_whole_number_out_of_bounds(text):
     with pytest.raises(argparse.ArgumentTypeError) as refused:
-        command_line.whole_number(1)(text)
+        cli.integer(1)(text)
     assert str(refused.value) == (
         f"received {text!r}, allowed is a whole number from 1 to 2147483647"
     )
 
 
 def test_whole_number_or_none():
-    convert = command_line.whole_number(1, optional=True)
+    convert = cli.integer(1, optional=True)
     assert (convert("1"), convert("2147483647"), convert("None")) == (1, 2147483647, None)
     with pytest.raises(argparse.ArgumentTypeError, match="or None$"):
         convert("none")
 
 
 def test_one_of_some_texts():
-    convert = command_line.one_of("local", "spark")
+    convert = cli.choice("local", "spark")
     assert convert("spark") == "spark"
     with pytest.raises(argparse.ArgumentTypeError) as refused:
         convert("dask")

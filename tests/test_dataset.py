@@ -10,32 +10,32 @@ import pandas as pd
 import pytest
 
 from helpers import PROJECT, assert_one_line_error
-from wine import Refusal, table
+from wine import UserError, dataset
 
 LINES = (PROJECT / "wine-quality.csv").read_text().splitlines()
 
 
 @pytest.fixture(scope="module")
 def wines():
-    return table.read("wine-quality.csv")
+    return dataset.load("wine-quality.csv")
 
 
 # Reading
 
 
 def test_measurements_are_floats_and_quality_is_an_integer(wines):
-    assert list(wines) == [*table.MEASUREMENTS, "quality"]
-    assert set(wines[table.MEASUREMENTS].dtypes) == {np.dtype("float64")}
+    assert list(wines) == [*dataset.FEATURES, "quality"]
+    assert set(wines[dataset.FEATURES].dtypes) == {np.dtype("float64")}
     assert wines["quality"].dtype == "int64"
     pd.testing.assert_frame_equal(wines, pd.read_csv(PROJECT / "wine-quality.csv"))
 
 
 def test_relative_path_is_found_here_before_the_project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert table.locate("wine-quality.csv") == str(PROJECT / "wine-quality.csv")
+    assert dataset.locate("wine-quality.csv") == str(PROJECT / "wine-quality.csv")
     (tmp_path / "wine-quality.csv").touch()
-    assert table.locate("wine-quality.csv") == str(tmp_path / "wine-quality.csv")
-    assert table.locate("http://wine.example/a.csv") == "http://wine.example/a.csv"
+    assert dataset.locate("wine-quality.csv") == str(tmp_path / "wine-quality.csv")
+    assert dataset.locate("http://wine.example/a.csv") == "http://wine.example/a.csv"
 
 
 def swap(row, column, value):
@@ -63,8 +63,8 @@ def swap(row, column, value):
 )
 def test_table_that_is_refused(tmp_path, lines, parts):
     (tmp_path / "wines.csv").write_text("\n".join(lines))
-    with pytest.raises(Refusal) as refused:
-        table.read(str(tmp_path / "wines.csv"))
+    with pytest.raises(UserError) as refused:
+        dataset.load(str(tmp_path / "wines.csv"))
     for part in ("data: ", *parts):
         assert part in str(refused.value)
     assert "\n" not in str(refused.value)
@@ -140,15 +140,15 @@ def test_table_that_a_website_does_not_have(run_script, website):
 
 
 def test_split_keeps_each_wine_once(wines):
-    split = table.split(wines, wines["quality"], test_size=0.25, random_state=40)
+    split = dataset.split(wines, wines["quality"], test_size=0.25, random_state=40)
     assert (len(split.X_train), len(split.X_test)) == (3673, 1225)
     assert sorted([*split.X_train.index, *split.X_test.index]) == list(range(len(wines)))
     assert (split.y_test == wines["quality"][split.X_test.index]).all()
-    assert split.grades.to_dict() == {3: 20, 4: 163, 5: 1457, 6: 2198, 7: 880, 8: 175, 9: 5}
+    assert split.target_counts.to_dict() == {3: 20, 4: 163, 5: 1457, 6: 2198, 7: 880, 8: 175, 9: 5}
 
 
 def test_unseen_wines_have_no_copy_in_training(wines):
-    split = table.split(wines, wines["quality"], test_size=0.25, random_state=40)
+    split = dataset.split(wines, wines["quality"], test_size=0.25, random_state=40)
     train = set(map(tuple, split.X_train.assign(quality=split.y_train).to_numpy()))
     test = map(tuple, split.X_test.assign(quality=split.y_test).to_numpy())
     assert split.unseen.tolist() == [wine not in train for wine in test]
@@ -157,5 +157,5 @@ def test_unseen_wines_have_no_copy_in_training(wines):
 @pytest.mark.parametrize("random_state", range(3))
 def test_split_refuses_one_value_only(wines, random_state):
     same = wines[wines["quality"] == 6].head(40)
-    with pytest.raises(Refusal, match="received 30 training wines with quality 6 only"):
-        table.split(same, same["quality"], test_size=0.25, random_state=random_state)
+    with pytest.raises(UserError, match="received 30 training wines with quality 6 only"):
+        dataset.split(same, same["quality"], test_size=0.25, random_state=random_state)

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from helpers import PROJECT, runs_of, tracking_in
-from wine import Refusal, judgement, table
+from wine import UserError, dataset, evaluation
 
 REGRESSOR = ("rmse", "mae", "r2")
 CLASSIFIER = ("accuracy", "recall", "precision", "f1", "roc_auc", "average_precision")
@@ -19,7 +19,7 @@ CLASSIFIER = ("accuracy", "recall", "precision", "f1", "roc_auc", "average_preci
 
 @pytest.fixture(scope="module")
 def wines():
-    return table.read("wine-quality.csv")
+    return dataset.load("wine-quality.csv")
 
 
 @pytest.mark.parametrize(
@@ -35,8 +35,8 @@ def test_published_results(wines, alpha, l1_ratio, rmse, mae, r2):
     main = importlib.import_module("train")
     split = main.split(wines)
     estimator = main.build(alpha, l1_ratio)
-    assert judgement.fit(estimator, split, remedy="")
-    scores = judgement.scores(estimator, split)
+    assert evaluation.fit(estimator, split, hint="")
+    scores = evaluation.evaluate(estimator, split)
     assert scores["test"].to_dict() == pytest.approx({"rmse": rmse, "mae": mae, "r2": r2}, abs=1e-9)
 
 
@@ -46,7 +46,7 @@ def split():
     X = pd.DataFrame({"alcohol": [8.0, 9.0, 11.0, 12.0, 8.0, 10.0, 11.5, 13.0]})
     y = pd.Series([4, 5, 6, 7, 4, 6, 6, 8], name="quality")
     unseen = np.array([False, True, True, True])
-    return table.Split(X[:4], X[4:], y[:4], y[4:], unseen, y.value_counts(), 0.5, 0)
+    return dataset.Split(X[:4], X[4:], y[:4], y[4:], unseen, y.value_counts(), 0.5, 0)
 
 
 class Line(RegressorMixin, BaseEstimator):
@@ -57,7 +57,7 @@ class Line(RegressorMixin, BaseEstimator):
 
 
 def test_metrics_of_a_regressor_by_hand(split):
-    scores = judgement.scores(Line(), split)
+    scores = evaluation.evaluate(Line(), split)
     errors = np.array([0.0, 0.0, 1.5, 1.0])  # 4, 6, 7.5 and 9 instead of 4, 6, 6 and 8
     assert list(scores.index) == list(REGRESSOR)
     assert scores.loc["rmse", "test"] == pytest.approx(np.sqrt((errors**2).mean()))
@@ -70,13 +70,13 @@ def test_metrics_of_a_regressor_by_hand(split):
 
 def test_metrics_of_unseen_wines_need_two_different_values(split):
     split = split._replace(unseen=np.array([False, True, True, False]))
-    assert judgement.scores(Line(), split)["unseen"].isna().all()
+    assert evaluation.evaluate(Line(), split)["unseen"].isna().all()
 
 
 def test_estimator_that_cannot_be_fitted_is_refused(split):
     broken = importlib.import_module("huber-train").build(alpha=-1, epsilon=1.35, max_iter=10)
-    with pytest.raises(Refusal, match=r"^HuberRegressor cannot be fitted \(.*\): raise alpha$"):
-        judgement.fit(broken, split, remedy="raise alpha")
+    with pytest.raises(UserError, match=r"^HuberRegressor cannot be fitted \(.*\): raise alpha$"):
+        evaluation.fit(broken, split, hint="raise alpha")
 
 
 def test_fit_that_does_not_converge_is_said_and_tagged(run_script, new_store):
@@ -119,12 +119,12 @@ def test_metrics_stand_beside_unseen_and_baseline(recorded, entry_point, names):
 def test_more_alcohol_never_lowers_the_grade_that_main_predicts(project, model_uris, wines):
     with tracking_in(project):
         main = mlflow.sklearn.load_model(model_uris["main"])
-    X = wines[table.MEASUREMENTS]
+    X = wines[dataset.FEATURES]
     assert (main.predict(X.assign(alcohol=X["alcohol"] + 1)) >= main.predict(X)).all()
 
 
 def test_classifier_knows_good_wines_from_others(project, model_uris, wines):
     with tracking_in(project):
         forest = mlflow.sklearn.load_model(model_uris["classifier"])
-    good = forest.predict_proba(wines[table.MEASUREMENTS])[:, 1]
+    good = forest.predict_proba(wines[dataset.FEATURES])[:, 1]
     assert good[wines["quality"] >= 8].mean() > 0.5 > good[wines["quality"] <= 5].mean()

@@ -29,11 +29,11 @@ def test_another_table_with_other_columns_and_another_target(tmp_path):
     patients = load_diabetes(as_frame=True, scaled=False).frame
     columns = list(patients.columns[:-1])
     edit(
-        folder / "wine" / "table.py",
-        (r"MEASUREMENTS = \[.*?\]", f"MEASUREMENTS = {columns}"),
-        (r'QUALITY = "quality"', 'QUALITY = "target"'),
+        folder / "wine" / "dataset.py",
+        (r"FEATURES = \[.*?\]", f"FEATURES = {columns}"),
+        (r'TARGET = "quality"', 'TARGET = "target"'),
     )
-    edit(folder / "clf-train.py", (r"GOOD = 7", "GOOD = 150"))
+    edit(folder / "clf-train.py", (r"TARGET_THRESHOLD = 7", "TARGET_THRESHOLD = 150"))
     patients.to_csv(folder / "wine-quality.csv", index=False)
     patients[columns].head().astype(float).to_csv(folder / "predict.csv", index=False)
 
@@ -57,7 +57,7 @@ def test_a_fourth_model(tmp_path):
         (r"import HuberRegressor", "import Ridge"),
         (r"def build\(.*?\):", "def build(alpha):"),
         (r"HuberRegressor\(.*?\)", "Ridge(alpha=alpha)"),
-        (r"build\(parameters\[.*?\)\n", 'build(parameters["alpha"])\n'),
+        (r"build\(params\[.*?\)\n", 'build(params["alpha"])\n'),
         (r'    parser.add\(\s*"epsilon".*?\n(?=    parser.add\("data")', ""),
         (r", uniform\n", "\n"),
         (r', "epsilon": uniform\(1, 2\)', ""),

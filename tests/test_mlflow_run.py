@@ -24,7 +24,7 @@ from helpers import (
     store_uri,
     tracking_in,
 )
-from wine import table
+from wine import dataset
 
 
 @pytest.fixture(scope="module")
@@ -110,7 +110,7 @@ def test_model(client, recorded, project, entry_point):
         folder = mlflow.artifacts.download_artifacts(logged.model_uri)
     answer = "long" if entry_point == "classifier" else "double"
     assert [(column.name, column.type.name) for column in info.signature.inputs] == [
-        (name, "double") for name in table.MEASUREMENTS
+        (name, "double") for name in dataset.FEATURES
     ]
     assert [column.type.name for column in info.signature.outputs] == [answer]
     trusted = ["sklearn.tree._tree.Tree"] if entry_point == "classifier" else []

@@ -20,7 +20,7 @@ from helpers import (
     runs_of,
     start_process,
 )
-from wine import command_line
+from wine import process
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX's signals and terminals")
 
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX's signals and ter
 
 FINISHES_ITS_RECORD = """
 import time
-from wine import command_line
+from wine import process
 
 def main():
     try:
@@ -40,7 +40,7 @@ def main():
         print("recorded", flush=True)
         raise
 
-command_line.run(main)
+process.run(main)
 """
 
 
@@ -129,22 +129,22 @@ def test_ctrl_c_ends_with_one_line_and_a_killed_run(new_store):
 
 
 def test_progress_is_a_line_each_tenth_where_there_is_no_terminal(capsys):
-    assert list(command_line.progress(range(40), 40, "trials")) == list(range(40))
+    assert list(process.progress(range(40), 40, "trials")) == list(range(40))
     percents = [f"trials: {percent} %" for percent in range(10, 101, 10)]
     assert capsys.readouterr().err.splitlines() == percents
 
 
 def test_progress_counts_the_sizes_of_items(capsys):
     items = [5, 90, 5]
-    assert list(command_line.progress(items, 100, "scored", size=lambda item: item)) == items
+    assert list(process.progress(items, 100, "scored", size=lambda item: item)) == items
     assert capsys.readouterr().err.splitlines() == ["scored: 95 %", "scored: 100 %"]
 
 
 SHOWS_PROGRESS = """
 import time
-from wine import command_line
+from wine import process
 
-for _ in command_line.progress(range(20), 20, "trials"):
+for _ in process.progress(range(20), 20, "trials"):
     time.sleep(0.1)
 """
 

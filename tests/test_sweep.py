@@ -22,7 +22,7 @@ from helpers import (
     runs_of,
     start_process,
 )
-from wine import table
+from wine import dataset
 
 
 def sweep_in(folder):
@@ -113,7 +113,7 @@ def test_same_seed_same_results_however_many_jobs(model, run_script, empty_store
 def test_other_seed_other_candidates():
     search = importlib.import_module("train").SEARCH
     defaults = {"alpha": 1.0, "l1_ratio": 0.1}
-    drawn = [sweep.draw(defaults, search, 30, seed) for seed in (1, 1, 2)]
+    drawn = [sweep.sample_candidates(defaults, search, 30, seed) for seed in (1, 1, 2)]
     assert drawn[0] == drawn[1]
     assert drawn[0][0] == drawn[2][0] == defaults
     assert drawn[0][1:] != drawn[2][1:]
@@ -123,9 +123,9 @@ def test_other_seed_other_candidates():
 @pytest.mark.parametrize("name", ["train", "huber-train", "clf-train"])
 def test_identical_wines_are_in_one_fold(name):
     script = importlib.import_module(name)
-    wines = script.split(table.read("wine-quality.csv"))
+    wines = script.split(dataset.load("wine-quality.csv"))
     classifier = name == "clf-train"
-    folds = sweep.fold(wines.X_train, wines.y_train, classifier, seed=42)
+    folds = sweep.make_folds(wines.X_train, wines.y_train, classifier, seed=42)
     judged = []
     for fitted_on, judged_by in folds:
         sides = [set(map(tuple, wines.X_train.to_numpy()[rows])) for rows in (fitted_on, judged_by)]
@@ -138,7 +138,7 @@ def test_identical_wines_are_in_one_fold(name):
 
 def test_test_wines_do_not_touch_the_search(swept, run_script, new_store):
     wines = pd.read_csv(PROJECT / "wine-quality.csv")
-    test = importlib.import_module("train").split(table.read("wine-quality.csv")).X_test.index
+    test = importlib.import_module("train").split(dataset.load("wine-quality.csv")).X_test.index
     wines.loc[test, "quality"] += 1
     wines.to_csv(new_store / "other-test.csv", index=False)
     result = run_script("sweep.py", "main", 12, 42, "None", "other-test.csv")
@@ -165,7 +165,7 @@ def test_candidate_that_fails_is_said_and_the_others_go_on(run_script, new_store
 def test_all_candidates_fail(run_script, new_store, monkeypatch):
     script = importlib.import_module("train")
     defaults = {"alpha": 1.0, "l1_ratio": 7.0, "data": "wine-quality.csv"}
-    monkeypatch.setattr(script, "read_command_line", lambda argv: defaults)
+    monkeypatch.setattr(script, "read_params", lambda argv: defaults)
     monkeypatch.setitem(script.SEARCH, "l1_ratio", uniform(2, 1))
     result = run_script("sweep.py", "main", 3)
     assert result.status == 1

@@ -19,15 +19,15 @@ from helpers import (
     runs_of,
     tracking_in,
 )
-from wine import record
+from wine import report, tracking
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX's permissions")
 
 
 def test_parameters_that_are_logged_already_stay_as_they_are(new_store):
-    with tracking_in(new_store), record.run() as run:
+    with tracking_in(new_store), tracking.start_run() as run:
         mlflow.log_param("alpha", "1")
-        record.log_params({"alpha": 1.0, "l1_ratio": 0.1})
+        tracking.log_params({"alpha": 1.0, "l1_ratio": 0.1})
     assert runs_of(new_store)[0].data.params == {"alpha": "1", "l1_ratio": "0.1"}
     assert run.info.run_id == runs_of(new_store)[0].info.run_id
 
@@ -36,15 +36,15 @@ def test_parameters_that_are_logged_already_stay_as_they_are(new_store):
     ("error", "status"), [(KeyboardInterrupt, "KILLED"), (ZeroDivisionError, "FAILED")]
 )
 def test_status_of_a_run_that_does_not_end_well(new_store, error, status):
-    with pytest.raises(error), tracking_in(new_store), record.run():
+    with pytest.raises(error), tracking_in(new_store), tracking.start_run():
         raise error
     assert runs_of(new_store)[0].info.status == status
 
 
 def test_password_in_the_tracking_address_is_not_shown(new_store):
-    with tracking_in(new_store), record.run():
+    with tracking_in(new_store), tracking.start_run():
         mlflow.set_tracking_uri("http://ana:secret@wine.example/")
-        shown = record.address()
+        shown = report.ui_url()
         mlflow.set_tracking_uri(f"sqlite:///{new_store}/mlflow.db")
     assert shown == "http://wine.example/#/experiments/0/runs?workflowType=machine_learning"
 

@@ -1,5 +1,5 @@
-"""What the training scripts share."""
+"""What the scripts share."""
 
 
-class Refusal(ValueError):
-    """Input that cannot be worked with; its one line says what is wrong, received and allowed."""
+class UserError(Exception):
+    """An error that is shown to the user as one line, without a traceback."""

@@ -15,8 +15,8 @@ import pyarrow.compute as pc
 import pyarrow.csv
 import pyarrow.parquet
 
-from wine import Refusal, command_line, scoring
-from wine.table import locate
+from wine import UserError, process, scoring
+from wine.dataset import locate
 
 BLOCK = 2**20  # bytes of CSV, some 15,000 wines; Arrow reads up to 32 blocks ahead
 TOGETHER = 4  # blocks that a model answers at once
@@ -144,7 +144,7 @@ class Table:
 
     Raises
     ------
-    Refusal
+    UserError
         If it is not there or not such a file.
     """
 
@@ -152,7 +152,7 @@ class Table:
         self._suffix = scoring.suffix("input", data)
         self.data, self.source = data, locate(data)
         if not Path(self.source).is_file():
-            raise Refusal(f"input: received {data!r}, no such file in {Path.cwd()}")
+            raise UserError(f"input: received {data!r}, no such file in {Path.cwd()}")
         with self._refusing():
             if self._suffix == ".parquet":
                 self.schema = pa.parquet.read_schema(self.source)
@@ -171,7 +171,7 @@ class Table:
             yield
         except (pa.ArrowException, OSError, EOFError, UnicodeError, StopIteration) as error:
             reason = (str(error) or "it is empty").splitlines()[0]
-            raise Refusal(f"input: {self.data} cannot be read: {reason}") from error
+            raise UserError(f"input: {self.data} cannot be read: {reason}") from error
 
     def pieces(self):
         """Read the file.
@@ -189,7 +189,7 @@ class Table:
 
         Raises
         ------
-        Refusal
+        UserError
             If it cannot be read to its end.
         """
         with self._refusing():
@@ -250,15 +250,15 @@ class Table:
 
         Raises
         ------
-        Refusal
+        UserError
             If its name does not say its format, its folder is not there or it is there itself.
         """
         scoring.suffix("output", output)
         path = Path(output).resolve()
         if not path.parent.is_dir():
-            raise Refusal(f"output: received {output!r}, there is no folder {path.parent}")
+            raise UserError(f"output: received {output!r}, there is no folder {path.parent}")
         if path.is_dir() or (path.exists() and not overwrite):
-            raise Refusal(f"output: {path} is there already; overwrite=true replaces a file")
+            raise UserError(f"output: {path} is there already; overwrite=true replaces a file")
         return str(path)
 
     def score(self, model, output):
@@ -277,7 +277,7 @@ class Table:
 
         Raises
         ------
-        Refusal
+        UserError
             If the table cannot be read to its end, or the output cannot be written.
         """
         try:
@@ -288,7 +288,7 @@ class Table:
                 return counts
         except (pa.ArrowException, OSError) as error:
             reason = str(error).splitlines()[0]
-            raise Refusal(f"output: {output} cannot be written: {reason}") from error
+            raise UserError(f"output: {output} cannot be written: {reason}") from error
 
     def _score(self, model, suffix, scored, rejected):
         # what CSV has as text becomes numbers where a format tells them apart
@@ -310,9 +310,7 @@ class Table:
         ):
             rejects = csv.writer(lines, lineterminator="\n")
             rejects.writerow(["row", "reason", *self.schema.names])
-            pieces = command_line.progress(
-                self.pieces(), 100, "scored", size=lambda piece: piece[-1]
-            )
+            pieces = process.progress(self.pieces(), 100, "scored", size=lambda piece: piece[-1])
             for numbers, batch, torn, _ in pieces:
                 X = measure(batch, model.columns)
                 good = np.isfinite(X).all(axis=1)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from mlflow.exceptions import MlflowException
 
-from wine import Refusal
+from wine import UserError
 
 SUFFIXES = (".csv", ".csv.gz", ".parquet")
 BINS = 40
@@ -82,7 +82,7 @@ def load(uri):
 
     Raises
     ------
-    Refusal
+    UserError
         If there is no such model, or it does not know its columns by name.
     """
     try:
@@ -91,7 +91,7 @@ def load(uri):
         columns = info.signature.inputs.input_names()
     except (MlflowException, OSError, AttributeError) as error:
         reason = str(error).splitlines()[0]
-        raise Refusal(
+        raise UserError(
             f"model: received {uri!r} ({reason}), allowed is a model of this project by "
             "runs:/<ID>/model, models:/<name>/<version>, models:/<name>@<alias> or its path"
         ) from error
@@ -141,12 +141,14 @@ def suffix(parameter, path):
 
     Raises
     ------
-    Refusal
+    UserError
         If it is none of them.
     """
     found = [suffix for suffix in SUFFIXES if path.endswith(suffix)]
     if not found:
-        raise Refusal(f"{parameter}: received {path!r}, allowed is a name in {', '.join(SUFFIXES)}")
+        raise UserError(
+            f"{parameter}: received {path!r}, allowed is a name in {', '.join(SUFFIXES)}"
+        )
     return found[0]
 
 
@@ -164,18 +166,18 @@ def check_columns(model, columns, data):
 
     Raises
     ------
-    Refusal
+    UserError
         If a column is missing or stands there more than once, or bears an answer's name.
     """
     if len(columns) == 1 and ";" in columns[0]:
-        raise Refusal(f"input: {data} is separated by ';', allowed is ','; received {columns[0]}")
+        raise UserError(f"input: {data} is separated by ';', allowed is ','; received {columns[0]}")
     for column in dict.fromkeys([*model.columns, *columns]):
         if columns.count(column) != 1:
             wrong = "is missing" if column not in columns else "stands there more than once"
-            raise Refusal(
+            raise UserError(
                 f"input: column {column!r} {wrong} in {data}; received {', '.join(columns)}; "
                 f"needed are {', '.join(model.columns)}"
             )
     for column in model.answers:
         if column in columns:
-            raise Refusal(f"input: column {column!r} is in {data} already, and would be added")
+            raise UserError(f"input: column {column!r} is in {data} already, and would be added")

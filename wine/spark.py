@@ -18,8 +18,8 @@ import mlflow
 import numpy as np
 from mlflow.models import Model
 
-from wine import Refusal, scoring
-from wine.table import locate
+from wine import UserError, scoring
+from wine.dataset import locate
 
 try:
     from py4j.protocol import Py4JError, Py4JJavaError
@@ -27,7 +27,7 @@ try:
     from pyspark.sql import Observation, SparkSession
     from pyspark.sql import functions as F
 except ImportError as error:
-    raise Refusal(
+    raise UserError(
         "engine: received 'spark', which needs pyspark: pip install -r requirements-spark.txt"
     ) from error
 
@@ -55,16 +55,18 @@ def start(master):
 
     Raises
     ------
-    Refusal
+    UserError
         If Java is missing or too old, or the master does not answer.
     """
     home = os.environ.get("JAVA_HOME")
-    java = f"{home}/bin/java" if home else shutil.which("java")
+    java = shutil.which(f"{home}/bin/java" if home else "java")
     said = subprocess.run([java, "-version"], capture_output=True, text=True).stderr if java else ""
     version = re.search(r'version "(\d+)', said)
     if not version or int(version[1]) < JAVA:
         found = f"Java {version[1]}" if version else "none"
-        raise Refusal(f"engine: received 'spark', which needs Java {JAVA} or newer, found {found}")
+        raise UserError(
+            f"engine: received 'spark', which needs Java {JAVA} or newer, found {found}"
+        )
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     builder = SparkSession.builder.master(master).appName("score")
     if master.startswith("local"):
@@ -93,7 +95,9 @@ def _refusing(parameter, value):
     except (PySparkException, Py4JJavaError) as error:
         cause = error.java_exception.toString() if isinstance(error, Py4JJavaError) else str(error)
         reason = textwrap.shorten(cause, 300)
-        raise Refusal(f"{parameter}: received {value!r}, which Spark refuses: {reason}") from error
+        raise UserError(
+            f"{parameter}: received {value!r}, which Spark refuses: {reason}"
+        ) from error
 
 
 class Table:
@@ -115,7 +119,7 @@ class Table:
 
     Raises
     ------
-    Refusal
+    UserError
         If Spark cannot be started, or the table is not there or not such a table.
     """
 
@@ -148,7 +152,7 @@ class Table:
         with _refusing("output", output):
             files, path = self._files(output)
             if files.exists(path) and not overwrite:
-                raise Refusal(f"output: {output} is there already; overwrite=true replaces it")
+                raise UserError(f"output: {output} is there already; overwrite=true replaces it")
             return path.makeQualified(files.getUri(), files.getWorkingDirectory()).toString()
 
     def score(self, model, output):
@@ -167,7 +171,7 @@ class Table:
 
         Raises
         ------
-        Refusal
+        UserError
             If Spark does not get to the end.
         """
         suffix = scoring.suffix("output", output)

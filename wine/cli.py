@@ -1,0 +1,167 @@
+"""The command line: positional parameters with defaults, each checked by a converter."""
+
+import argparse
+import difflib
+import math
+import sys
+
+
+def finite_float(minimum=-math.inf, maximum=math.inf):
+    """Make a converter from text to a finite number within bounds.
+
+    Parameters
+    ----------
+    minimum, maximum : float
+        The bounds, which are allowed themselves.
+
+    Returns
+    -------
+    callable
+        str -> float; raises `argparse.ArgumentTypeError`, which says what is allowed.
+
+    Examples
+    --------
+    >>> finite_float(0, 1)("0.5")
+    0.5
+    >>> finite_float(0, 1)("7")
+    Traceback (most recent call last):
+    argparse.ArgumentTypeError: received '7', allowed is a number from 0 to 1
+    """
+    upper = f" to {maximum:g}" if maximum < math.inf else " up"
+    return _converter(float, minimum, maximum, f"a number from {minimum:g}{upper}")
+
+
+def integer(minimum, optional=False):
+    """Make a converter from text to a whole number with a lower bound.
+
+    Parameters
+    ----------
+    minimum : int
+        The lower bound, which is allowed itself.
+    optional : bool
+        Whether the text None is allowed, too.
+
+    Returns
+    -------
+    callable
+        str -> int or None; raises `argparse.ArgumentTypeError`, which says what is allowed.
+
+    Examples
+    --------
+    >>> integer(1)("12")
+    12
+    >>> integer(1, optional=True)("None") is None
+    True
+    """
+    maximum = 2**31 - 1  # scikit-learn's compiled code cannot hold more.
+    allowed = f"a whole number from {minimum} to {maximum}" + (" or None" if optional else "")
+    convert = _converter(int, minimum, maximum, allowed)
+    return lambda text: None if optional and text == "None" else convert(text)
+
+
+def choice(*allowed):
+    """Make a converter that accepts some texts only.
+
+    Parameters
+    ----------
+    *allowed : str
+        The texts.
+
+    Returns
+    -------
+    callable
+        str -> str; raises `argparse.ArgumentTypeError`, which says what is allowed.
+    """
+
+    def convert(text):
+        if text not in allowed:
+            raise argparse.ArgumentTypeError(f"received {text!r}, allowed is {', '.join(allowed)}")
+        return text
+
+    return convert
+
+
+def _converter(kind, minimum, maximum, allowed):
+    def convert(text):
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        if not (minimum <= value <= maximum and math.isfinite(value)):
+            raise argparse.ArgumentTypeError(f"received {text!r}, allowed is {allowed}")
+        return value
+
+    return convert
+
+
+class Parser(argparse.ArgumentParser):
+    """An `argparse.ArgumentParser` for positional parameters, as an MLproject passes them.
+
+    Parameters
+    ----------
+    description : str
+        The script's docstring, which --help shows.
+
+    Examples
+    --------
+    >>> parser = Parser("Train a model.")
+    >>> parser.add("alpha", finite_float(0), 1.0, "strength of the penalty")
+    >>> parser.add("data", str, "wine-quality.csv", "path or URL of the table")
+    >>> parser.read(["0.5"])
+    {'alpha': 0.5, 'data': 'wine-quality.csv'}
+    """
+
+    def __init__(self, description):
+        super().__init__(
+            description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+        )
+        self.names = []
+
+    def add(self, name, convert, default, explanation):
+        """Declare the next positional parameter: its converter, default and explanation."""
+        self.names.append(name)
+        self.add_argument(
+            name, type=convert, nargs="?", default=default, help=f"{explanation} ({default})"
+        )
+
+    def require(self, name, convert, explanation):
+        """Declare the next positional parameter, which has no default."""
+        self.names.append(name)
+        self.add_argument(name, type=convert, help=explanation)
+
+    def read(self, argv=None):
+        """Read the parameters from the command line.
+
+        Parameters
+        ----------
+        argv : list of str, optional
+            The arguments; by default those of this process.
+
+        Returns
+        -------
+        dict
+            A value for each declared parameter, in the order of declaration.
+
+        Raises
+        ------
+        SystemExit
+            With status 2, after one line on standard error, if an argument cannot be accepted.
+        """
+        argv = sys.argv[1:] if argv is None else argv
+        if argv in (["-h"], ["--help"]):
+            self.parse_args(argv)
+        allowed = f"allowed are, by position, {', '.join(self.names)}"
+        # `mlflow run` appends a parameter that MLproject does not declare as --name value.
+        undeclared = next((argument[2:] for argument in argv if argument.startswith("--")), None)
+        if undeclared is not None:
+            close = difflib.get_close_matches(undeclared, self.names, n=1)
+            guess = f", did you mean {close[0]}?" if close else ","
+            self.error(f"received the undeclared parameter {undeclared!r}{guess} {allowed}")
+        if len(argv) > len(self.names):
+            self.error(f"received {len(argv)} arguments, {allowed}")
+        # After --, argparse takes -1e-3 for a value rather than for an option.
+        return vars(self.parse_args(["--", *argv]))
+
+    def error(self, message):
+        """End with one line, where argparse would print its usage before the message."""
+        self.exit(2, f"{self.prog}: {message}\n")

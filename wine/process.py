@@ -1,0 +1,90 @@
+"""The process of a script: signals, exit statuses, one-line errors and progress."""
+
+import atexit
+import gc
+import os
+import signal
+import sys
+
+import click
+
+from wine import UserError
+
+
+def run(main):
+    """Run a script's main function, and end with one line where an error is to be expected.
+
+    Parameters
+    ----------
+    main : callable
+        Takes no arguments. The first SIGINT (Ctrl-C) or SIGTERM raises `KeyboardInterrupt` in it;
+        from then on SIGTERM is ignored, while a second SIGINT raises `KeyboardInterrupt` again.
+
+    Raises
+    ------
+    SystemExit
+        With status 1 after a `UserError`, or an error of the operating system's such as a full
+        disk; with status 130 after SIGINT or SIGTERM.
+    """
+    for signum in (signal.SIGINT, signal.SIGTERM):
+        # nohup and background jobs let a process ignore a signal: it stays ignored.
+        if signal.getsignal(signum) != signal.SIG_IGN:
+            signal.signal(signum, _interrupt)
+    # The imported modules are needed until the end, and then the process goes with all that it
+    # holds: without these lines, Python would search them for garbage while training and at exit.
+    gc.freeze()
+    atexit.register(gc.freeze)
+    try:
+        main()
+    except UserError as error:
+        sys.exit(f"{sys.argv[0]}: {error}")
+    except BrokenPipeError:
+        # Python would write what it has buffered to the closed output at exit, and fail once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(f"{sys.argv[0]}: standard output was closed before everything was printed")
+    except OSError as error:
+        sys.exit(f"{sys.argv[0]}: {error}")
+    except KeyboardInterrupt:
+        print(f"{sys.argv[0]}: interrupted", file=sys.stderr)
+        sys.exit(130)
+
+
+def _interrupt(signum, frame):
+    """Raise KeyboardInterrupt, but only once for the two signals of one Ctrl-C.
+
+    Under `mlflow run`, the terminal sends SIGINT to the script and to MLflow, which then sends
+    SIGTERM to the script. The second signal must not disturb the script while it still records
+    what it has finished.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    raise KeyboardInterrupt
+
+
+def progress(items, length, label, size=lambda item: 1):
+    """Pass items on and show the progress: a bar on a terminal, otherwise a line each tenth.
+
+    Parameters
+    ----------
+    items : iterable
+        The items.
+    length : int
+        The sum of the sizes of all items.
+    label : str
+        The text before the bar or in the line.
+    size : callable, optional
+        Returns the size of an item; by default, each has the size 1.
+
+    Yields
+    ------
+    object
+        Each item; it counts as done when the next one is requested.
+    """
+    terminal = sys.stderr.isatty()
+    with click.progressbar(length=length, label=label, file=sys.stderr, hidden=not terminal) as bar:
+        for item in items:
+            yield item
+            tenth = 10 * bar.pos // length
+            bar.update(size(item))
+            if not terminal and 10 * bar.pos // length > tenth:
+                print(f"{label}: {100 * bar.pos // length} %", file=sys.stderr, flush=True)

@@ -1,0 +1,109 @@
+"""The report of a run: its description in MLflow's UI, its text on the screen, its address."""
+
+import re
+from urllib.parse import urlencode
+
+import mlflow
+
+from wine import evaluation
+from wine.dataset import NOUN, PROJECT, count
+
+
+def description(estimator, params, split, scores):
+    """Describe a run in Markdown, as MLflow's UI shows it when it is the tag mlflow.note.content.
+
+    Parameters
+    ----------
+    estimator : scikit-learn estimator
+        What was trained.
+    params : dict
+        The script's parameters.
+    split : wine.dataset.Split
+        What it was trained and tested on.
+    scores : DataFrame
+        The metrics as `wine.evaluation.evaluate` returns them.
+
+    Returns
+    -------
+    str
+    """
+    table = scores.to_csv(sep="|", float_format="%.4f", na_rep="-")
+    # The spaces keep the columns apart in MLflow's UI.
+    header, *rows = table.replace("|", " | &nbsp; ").splitlines()
+    counts = split.target_counts
+    lowest, highest = counts.iloc[0], counts.iloc[-1]
+    return "\n".join(
+        [
+            f"**{evaluation.name(estimator)}** ({_join(params)}) predicts `{split.y_train.name}` "
+            f"from the {split.X_train.shape[1]} raw measurements of a {NOUN}. Trained on "
+            f"{count(len(split.y_train))}, judged by {len(split.y_test)} others (*test*), of which "
+            f"{split.unseen.sum()} have no identical copy among the training {NOUN}s (*unseen*). "
+            f"*baseline* always answers the mean or the majority of the training {NOUN}s.",
+            "",
+            f"metric{header}",
+            "---|---:|---:|---:",
+            *rows,
+            "",
+            f"**Not good for** {NOUN}s of another kind than the {counts.sum()} of this table, and "
+            f"for rare grades: only {count(lowest)} {_be(lowest)} rated {counts.index[0]} and "
+            f"{highest} {_be(highest)} rated {counts.index[-1]}.",
+        ]
+    )
+
+
+def print_summary(estimator, params, split, scores):
+    """Print the parameters, the metrics, and the next commands with the active run's ID filled in.
+
+    Parameters
+    ----------
+    estimator, params, split, scores
+        As `description` takes them.
+    """
+    ui = "" if mlflow.get_tracking_uri().startswith("http") else "mlflow ui --port 5000\n"
+    model = f"-m runs:/{mlflow.active_run().info.run_id}/model --env-manager local"
+    print(
+        f"""
+{evaluation.name(estimator)}: {_join(params)}
+{count(len(split.y_train), "training")}, {count(len(split.y_test), "test")}, \
+{split.unseen.sum()} unseen
+
+{scores.to_string(float_format="{:.4f}".format, na_rep="-")}
+
+Serve the model, score a file with it, compare the runs:
+
+mlflow models serve {model} --port 5001
+
+mlflow models predict {model} -t csv -i "{PROJECT / "predict.csv"}"
+
+{ui}{ui_url()}
+""",
+        flush=True,
+    )
+
+
+def ui_url(**view):
+    """Return the URL that opens the runs of the active run's experiment in MLflow's UI.
+
+    Parameters
+    ----------
+    **view : str
+        What the page shows, by the names in its own URL, for instance ``compareRunsMode="CHART"``;
+        by default it is the table of all training runs.
+
+    Returns
+    -------
+    str
+    """
+    server = mlflow.get_tracking_uri()
+    server = server if server.startswith("http") else "http://127.0.0.1:5000"
+    server = re.sub("//[^/]*@", "//", server).rstrip("/")  # A password must not be shown.
+    runs = f"{server}/#/experiments/{mlflow.active_run().info.experiment_id}/runs"
+    return f"{runs}?{urlencode({'workflowType': 'machine_learning'} | view)}"
+
+
+def _join(params):
+    return ", ".join(f"{name}={value}" for name, value in params.items())
+
+
+def _be(n):
+    return "is" if n == 1 else "are"
