@@ -150,8 +150,11 @@ def tables(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def local(tables, model_uris, store):
+def local(tables, model_uris, project):
     """What a scoring without Spark makes of the same rows: header, scored, rejected."""
+    store = tables / "store"
+    store.mkdir()
+    shutil.copy(project / "mlflow.db", store)
     done = run_scoring(model_uris["classifier"], "wines.csv", "local.csv", store=store, cwd=tables)
     assert done.status == 3, done.err
     return (*read(tables / "local.csv"), read(tables / "local.csv.rejected.csv"))
