@@ -8,7 +8,17 @@ import docutils.core
 from docutils import nodes
 
 PROJECT = Path(__file__).resolve().parent.parent
-MARKERS = ("not run:", "fails")
+PAGES = ["README.rst", *(f"docs/{path.name}" for path in sorted(PROJECT.glob("docs/*.rst")))]
+TRANSLATIONS = {page: f"docs/pt/{Path(page).name}" for page in PAGES} | {"README.rst": "LEIAME.rst"}
+
+
+class Block(NamedTuple):
+    """A code block: its first line, its language, its text, and the comment before it, if any."""
+
+    line: int
+    language: str
+    text: str
+    marker: str
 
 
 class Command(NamedTuple):
@@ -27,7 +37,7 @@ class Command(NamedTuple):
 
     def __str__(self):
         """Return the place and the command, as the report shows it."""
-        return f"{self.document}:{self.line} {self.text}"
+        return f"{self.document}:{self.line} {self.text[:80]}"
 
 
 def parse(document):
@@ -46,13 +56,22 @@ def _parents(node):
         yield node
 
 
-def commands(document):
-    """Return the commands of a document, in order.
+def links(document):
+    """Return the targets of the links and pictures of a document that are files of the project."""
+    tree = parse(document)
+    targets = [node.get("refuri", "") for node in tree.findall(nodes.reference)]
+    targets += [node["uri"] for node in tree.findall(nodes.image)]
+    return [target for target in targets if target and "://" not in target]
 
-    A `.. code:: bash` (or powershell) block holds commands, one a line; a `.. code:: text` block
-    right after it shows what the last of them printed. The comment `.. not run: reason` before a
-    block says why it cannot be run, `.. fails` that its last command ends with an error.
-    """
+
+def setup(document):
+    """Return the commands that give a page its start: its comments `.. setup: command`."""
+    comments = [node.astext() for node in parse(document).findall(nodes.comment)]
+    return [text.removeprefix("setup: ") for text in comments if text.startswith("setup: ")]
+
+
+def blocks(document):
+    """Return the code blocks of a document, in order."""
     source = (PROJECT / document).read_text(encoding="utf-8").splitlines()
     found, end = [], 0
     for block in parse(document).findall(nodes.literal_block):
@@ -61,21 +80,36 @@ def commands(document):
         end = start + len(texts)
         before = block.parent[block.parent.index(block) - 1]
         marker = before.astext() if isinstance(before, nodes.comment) else ""
-        if not {"bash", "powershell"} & set(block["classes"]):
-            if "text" in block["classes"] and isinstance(before, nodes.literal_block):
-                found[-1] = found[-1]._replace(output=block.astext())
+        if isinstance(before, nodes.literal_block):
+            marker = "output"
+        found.append(Block(start + 1, block["classes"][-1], block.astext(), marker))
+    return found
+
+
+def commands(document):
+    """Return the commands of a document, in order.
+
+    A `.. code:: bash` (or powershell) block holds commands, one a line; a `.. code:: text` block
+    right after it shows what the last of them printed. The comment `.. not run: reason` before a
+    block says why it cannot be run, `.. fails` that its last command ends with an error.
+    """
+    found = []
+    for line, language, text, marker in blocks(document):
+        if language not in ("bash", "powershell"):
+            if marker == "output":
+                found[-1] = found[-1]._replace(output=text)
             continue
-        if marker and not marker.startswith(MARKERS):
-            raise ValueError(f"{document}: unknown marker {marker!r}, allowed are {MARKERS}")
-        not_run = marker.removeprefix("not run:").strip() if marker.startswith("not run") else None
-        for line, text in enumerate(texts, start + 1):
-            found.append(Command(document, line, text, None, not_run, False))
-        found[-1] = found[-1]._replace(fails=marker.startswith("fails"))
+        if not re.fullmatch("|output|fails|not run: .+|setup: .+", marker, re.DOTALL):
+            raise ValueError(f"{document}:{line}: unknown marker {marker!r}")
+        not_run = marker.removeprefix("not run: ") if marker.startswith("not run") else None
+        for number, command in enumerate(text.splitlines(), line):
+            found.append(Command(document, number, command, None, not_run, False))
+        found[-1] = found[-1]._replace(fails=marker == "fails")
     return found
 
 
 def tables(document):
-    """Return the rows of each table of a document: for each cell its literals, or its text."""
+    """Return the rows of each table of a document: for each cell its literals."""
     return [
         [
             [[part.astext() for part in entry.findall(nodes.literal)] for entry in row.children]

@@ -22,7 +22,7 @@ import pandas as pd
 import pytest
 
 PROJECT = Path(__file__).resolve().parent.parent
-NOT_CLONED = (".git", ".venv", "mlruns", "mlflow.db*", "__pycache__", ".*_cache")
+NOT_CLONED = (".git", ".venv", "mlruns", "mlflow.db*", "out", "__pycache__", ".*_cache")
 ENTRY_POINTS = ("main", "huber", "classifier")
 LOCAL = ("--env-manager", "local")
 MLFLOW_RUN = ("mlflow", "run", PROJECT, *LOCAL)

@@ -1,8 +1,8 @@
 """The documents are a contract: what they print is run, and prints what they show.
 
-The commands of README.rst run one after the other in one copy of the project, each in the
-environment that the one before left, exactly as printed but for <ID>, which is the ID of the run
-before, and the ports. LEIAME.rst has to show the same.
+The commands of each English page run one after the other in a copy of the project of its own, each
+in the environment that the one before left, exactly as printed but for the ports and for what
+stands in angle brackets. The Portuguese pages have to show the same.
 """
 
 import contextlib
@@ -11,13 +11,27 @@ import subprocess
 
 import pytest
 
-from documents import commands, sections, shows, tables
+from documents import (
+    PAGES,
+    PROJECT,
+    TRANSLATIONS,
+    blocks,
+    commands,
+    links,
+    sections,
+    setup,
+    shows,
+    tables,
+)
 from helpers import copy_project, environment, free_port, git_commit, start_server
 
-pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("README")]
-
-README, LEIAME = commands("README.rst"), commands("LEIAME.rst")
-SERVERS = {"mlflow ui": "/health", "mlflow server": "/health", "mlflow models serve": "/ping"}
+SERVERS = {"mlflow ui": "/health", "mlflow models serve": "/ping"}
+# what a reader takes from an output: the model to go on with, the newest run listed, a model's ID
+PLACEHOLDERS = {
+    "<ID>": r"runs:/([0-9a-f]{32})/model",
+    "<RUN_ID>": r"^\d{4}-\d\d-\d\d .* ([0-9a-f]{32})",
+    "<MODEL_ID>": r"^(m-[0-9a-f]{32})$",
+}
 
 
 class Terminal:
@@ -26,7 +40,7 @@ class Terminal:
     def __init__(self, folder):
         self.folder = folder
         self.env = environment()
-        self.run_id = "<ID>"
+        self.found = {}  # placeholder -> what stands for it
         self.ports = {}  # as printed -> as used
         self.servers = {}  # by the port as printed
 
@@ -36,51 +50,82 @@ class Terminal:
             text = re.sub(rf"(--port |127\.0\.0\.1:){printed}\b", rf"\g<1>{used}", text)
         return text
 
-    def paste(self, command):
+    def paste(self, text, fails=False):
         """Run a command; return its exit status, its standard output and standard error."""
-        text = command.text.replace("<ID>", self.run_id)
+        for placeholder, value in self.found.items():
+            text = text.replace(placeholder, value)
         server = next((name for name in SERVERS if text.startswith(name)), None)
-        server = None if command.fails else server
-        if server:
-            port = re.search(r"--port (\d+)", text)[1]
-            if port in self.servers:
-                self.servers.pop(port).close()
-            self.ports[port] = str(free_port())
-        text = self.here(text)
-        if server:
-            ready = f"http://127.0.0.1:{self.ports[port]}{SERVERS[server]}"
-            self.servers[port] = contextlib.ExitStack()
-            self.servers[port].enter_context(
-                start_server(
-                    "bash", "-c", f"exec {text}", cwd=self.folder, ready=ready, env=self.env
-                )
-            )
+        if server and not fails:
+            self.serve(text, SERVERS[server])
             return 0, "", ""
         left = self.folder.parent / "environment"
-        script = f"{text}\nstatus=$?; env -0 > '{left}'; exit $status"
+        script = f"{self.here(text)}\nstatus=$?; env -0 > '{left}'; exit $status"
         done = subprocess.run(
             ["bash", "-c", script], cwd=self.folder, env=self.env, capture_output=True, text=True
         )
         self.env = dict(pair.split("=", 1) for pair in left.read_text().split("\0") if pair)
-        if found := re.search(r"runs:/([0-9a-f]{32})/model", done.stdout):
-            self.run_id = found[1]
+        for placeholder, pattern in PLACEHOLDERS.items():
+            if found := re.search(pattern, done.stdout, re.MULTILINE):
+                self.found[placeholder] = found[1]
         return done.returncode, done.stdout, done.stderr
+
+    def serve(self, text, health):
+        """Start a server in place of the one on its port, and wait until it answers."""
+        port = re.search(r"--port (\d+)", text)[1]
+        if port in self.servers:
+            self.servers.pop(port).close()
+        self.ports[port] = str(free_port())
+        self.servers[port] = contextlib.ExitStack()
+        self.servers[port].enter_context(
+            start_server(
+                *("bash", "-c", f"exec {self.here(text)}"),
+                cwd=self.folder,
+                ready=f"http://127.0.0.1:{self.ports[port]}{health}",
+                env=self.env,
+            )
+        )
 
 
 @pytest.fixture(scope="module")
-def terminal(tmp_path_factory):
-    terminal = Terminal(copy_project(tmp_path_factory.mktemp("documents") / "wine"))
-    git_commit(terminal.folder)
-    yield terminal
-    for server in terminal.servers.values():
-        server.close()
+def terminals(tmp_path_factory):
+    """Return the terminal of a page, in a new clone; the one of the page before is closed."""
+    opened = {}
+
+    def close():
+        for terminal in opened.values():
+            for server in terminal.servers.values():
+                server.close()
+        opened.clear()
+
+    def terminal_of(page):
+        if page not in opened:
+            close()
+            folder = copy_project(tmp_path_factory.mktemp("documents") / "wine")
+            git_commit(folder)
+            opened[page] = Terminal(folder)
+            for command in setup(page):
+                status, stdout, stderr = opened[page].paste(command)
+                assert status == 0, f"{page} setup: {command}\n{stdout}\n{stderr}"
+        return opened[page]
+
+    yield terminal_of
+    close()
 
 
-@pytest.mark.parametrize("command", README, ids=str)
-def test_command(command, terminal):
+def _cases():
+    for page in PAGES:
+        marks = [pytest.mark.xdist_group(page)]
+        marks += [] if page == "README.rst" else [pytest.mark.slow]
+        for command in commands(page):
+            yield pytest.param(command, marks=marks, id=str(command))
+
+
+@pytest.mark.parametrize("command", _cases())
+def test_command(terminals, command):
     if command.not_run:
-        pytest.skip(command.not_run)
-    status, stdout, stderr = terminal.paste(command)
+        pytest.skip(f"{command}: {command.not_run}")
+    terminal = terminals(command.document)
+    status, stdout, stderr = terminal.paste(command.text, command.fails)
     where = f"{command}\nstatus {status}\n{stdout}\n{stderr}"
     assert (status != 0) == command.fails, where
     if command.output is not None:
@@ -88,21 +133,33 @@ def test_command(command, terminal):
         assert shows(output, stdout) or shows(output, stderr), f"{where}\nshown:\n{output}"
 
 
-def test_leiame_has_the_commands_and_outputs_of_the_readme():
-    shown = [
-        [(command.text, command.output, command.not_run is None, command.fails) for command in each]
-        for each in (README, LEIAME)
-    ]
-    assert shown[0] == shown[1]
+@pytest.mark.parametrize("page", PAGES)
+def test_translation_has_the_sections_code_blocks_and_tables(page):
+    translation = TRANSLATIONS[page]
+    assert sections(translation) == sections(page)
+    assert [block[1:] for block in blocks(translation)] == [block[1:] for block in blocks(page)]
+    assert [len(table) for table in tables(translation)] == [len(table) for table in tables(page)]
+    assert len(links(translation)) == len(links(page))
 
 
-def test_leiame_has_the_sections_of_the_readme():
-    assert sections("LEIAME.rst") == sections("README.rst")
+@pytest.mark.parametrize("page", [*PAGES, *TRANSLATIONS.values(), "CONTRIBUTING.rst"])
+def test_links_lead_to_files(page):
+    targets = links(page)
+    assert [name for name in targets if not (PROJECT / page).parent.joinpath(name).exists()] == []
 
 
-@pytest.mark.parametrize("document", ["README.rst", "LEIAME.rst"])
-def test_todays_form_of_each_classic_command_is_among_the_commands(document):
-    _, *rows = tables(document)[1]
+@pytest.mark.parametrize("page", PAGES[1:])
+def test_first_page_links_to_page(page):
+    assert page in links("README.rst")
+
+
+def test_first_page_is_short():
+    assert len((PROJECT / "README.rst").read_text().splitlines()) <= 200
+
+
+@pytest.mark.parametrize("page", ["docs/from-2019.rst", "docs/pt/from-2019.rst"])
+def test_todays_form_of_each_classic_command_is_run_on_the_page(page):
+    (_, *rows), *_ = tables(page)
     assert len(rows) == 16
-    for _, today in rows:
-        assert any(shows(today[0], command.text) for command in README), today
+    for _, (today,) in rows:
+        assert any(shows(today, command.text) for command in commands(page)), today

@@ -1,4 +1,4 @@
-"""What README.rst advises under "Make it yours", done in a copy of the project."""
+"""What docs/make-it-yours.rst advises, done in a copy of the project."""
 
 import re
 
@@ -64,7 +64,7 @@ def test_a_fourth_model(tmp_path):
     )
     snippet = next(
         block.astext()
-        for block in parse("README.rst").findall(nodes.literal_block)
+        for block in parse("docs/make-it-yours.rst").findall(nodes.literal_block)
         if "yaml" in block["classes"]
     )
     project = yaml.safe_load((folder / "MLproject").read_text())

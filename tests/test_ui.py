@@ -75,7 +75,7 @@ def test_experiment(open_page, project, address, shown):
 
 def test_candidates_of_a_sweep_are_charted_the_best_one_first(open_page, swept):
     folder, printed = swept
-    address = re.search(r"http://127.0.0.1:5000(/\S+CHART\S+)", printed)[1]
+    address = re.search(r"http://127.0.0.1:5050(/\S+CHART\S+)", printed)[1]
     page = open_page(folder, address, ["Model metrics", "trial 11", "defaults"])
     candidates = re.findall(r">(trial \d+|defaults)<", page)
     assert len(set(candidates)) == 12

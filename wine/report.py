@@ -59,7 +59,7 @@ def print_summary(estimator, params, split, scores):
     estimator, params, split, scores
         As `description` takes them.
     """
-    ui = "" if mlflow.get_tracking_uri().startswith("http") else "mlflow ui --port 5000\n"
+    ui = "" if mlflow.get_tracking_uri().startswith("http") else "mlflow ui --port 5050\n"
     model = f"-m runs:/{mlflow.active_run().info.run_id}/model --env-manager local"
     print(
         f"""
@@ -95,7 +95,7 @@ def ui_url(**view):
     str
     """
     server = mlflow.get_tracking_uri()
-    server = server if server.startswith("http") else "http://127.0.0.1:5000"
+    server = server if server.startswith("http") else "http://127.0.0.1:5050"
     server = re.sub("//[^/]*@", "//", server).rstrip("/")  # A password must not be shown.
     runs = f"{server}/#/experiments/{mlflow.active_run().info.experiment_id}/runs"
     return f"{runs}?{urlencode({'workflowType': 'machine_learning'} | view)}"

@@ -1,0 +1,31 @@
+"""The pins, and what is said where Python is too old."""
+
+import re
+
+import pytest
+
+from helpers import PROJECT, run_command
+
+FILES = ("requirements.txt", "requirements-spark.txt", "tests/requirements.txt")
+
+
+def pins(name):
+    return set(re.findall(r"^[\w-]+(?:\[\w+\])?==[\w.]+", (PROJECT / name).read_text(), re.M))
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_constraints_have_the_pins(name):
+    bare = {re.sub(r"\[\w+\]", "", pin).lower() for pin in pins(name)}
+    assert bare <= pins("constraints.txt")
+
+
+@pytest.mark.parametrize("python", ["3.10", "3.11", "3.14"])
+def test_older_python_is_refused_in_one_line(python, tmp_path):
+    _, guard, *_ = (PROJECT / "requirements.txt").read_text().splitlines()
+    (tmp_path / "guard.txt").write_text(guard)  # the line that pip comes to first
+    done = run_command(
+        *("uv", "pip", "compile", "guard.txt", "--offline", "--quiet", "--python-version", python),
+        cwd=tmp_path,
+    )
+    assert (done.status != 0) == (python == "3.10")
+    assert ("this-project-needs-Python-3.11-or-newer" in done.err) == (python == "3.10")
