@@ -9,7 +9,7 @@ import yaml
 from docutils import nodes
 
 from documents import parse
-from helpers import LOCAL, copy_project, run_command
+from helpers import LOCAL, client_of, copy_project, run_command, run_id_in
 
 pytestmark = pytest.mark.slow
 RUN = ("mlflow", "run", ".", *LOCAL)
@@ -30,16 +30,24 @@ def test_another_table_with_other_columns_and_another_target(tmp_path):
     columns = list(patients.columns[:-1])
     edit(
         folder / "wine" / "dataset.py",
+        (r'NOUN = "wine"', 'NOUN = "patient"'),
+        (r'DATA = "wine-quality.csv"', 'DATA = "diabetes.csv"'),
         (r"FEATURES = \[.*?\]", f"FEATURES = {columns}"),
         (r'TARGET = "quality"', 'TARGET = "target"'),
     )
+    edit(folder / "MLproject", ("wine-quality.csv", "diabetes.csv"))
     edit(folder / "clf-train.py", (r"TARGET_THRESHOLD = 7", "TARGET_THRESHOLD = 150"))
-    patients.to_csv(folder / "wine-quality.csv", index=False)
+    (folder / "wine-quality.csv").unlink()
+    patients.to_csv(folder / "diabetes.csv", index=False)
     patients[columns].head().astype(float).to_csv(folder / "predict.csv", index=False)
 
     for entry_point in ("huber", "classifier"):
         run = run_command(*RUN, "-e", entry_point, cwd=folder)
         assert run.status == 0, run.err
+        assert "training patients" in run.out
+        described = client_of(folder).get_run(run_id_in(run.out)).data.tags["mlflow.note.content"]
+        for text in (run.out, described):
+            assert "wine" not in text.lower()
     model = re.search(r"runs:/\w+/model", run.out)[0]
     predict = run_command(
         *("mlflow", "models", "predict", "-m", model, "--env-manager", "local"),
@@ -54,13 +62,14 @@ def test_a_fourth_model(tmp_path):
     (folder / "ridge-train.py").write_text((folder / "huber-train.py").read_text())
     edit(
         folder / "ridge-train.py",
+        (r"Train a HuberRegressor.*?huber-train.py 0.0001 1.5", "Train a Ridge regression."),
         (r"import HuberRegressor", "import Ridge"),
+        (r", uniform\n", "\n"),
+        (r', "epsilon": uniform\(1, 2\)', ""),
         (r"def build\(.*?\):", "def build(alpha):"),
         (r"HuberRegressor\(.*?\)", "Ridge(alpha=alpha)"),
         (r"build\(params\[.*?\)\n", 'build(params["alpha"])\n'),
         (r'    parser.add\(\s*"epsilon".*?\n(?=    parser.add\("data")', ""),
-        (r", uniform\n", "\n"),
-        (r', "epsilon": uniform\(1, 2\)', ""),
     )
     snippet = next(
         block.astext()
