@@ -60,6 +60,7 @@ def test_one_of_some_texts():
         ("train.py", ["1", "-0.1"], "l1_ratio"),
         ("huber-train.py", ["-1"], "alpha"),
         ("huber-train.py", ["1", "0.99"], "epsilon"),
+        ("huber-train.py", ["1", "1e308"], "epsilon"),
         ("huber-train.py", ["1", "1", "0"], "max_iter"),
         ("huber-train.py", ["1", "1", "1.5"], "max_iter"),
         ("huber-train.py", ["1", "1", "100.0"], "max_iter"),

@@ -3,6 +3,7 @@
 import functools
 import gzip
 import http.server
+import socket
 import threading
 
 import numpy as np
@@ -59,6 +60,10 @@ def swap(row, column, value):
         (swap(3, 0, "inf"), ["column 'fixed acidity', row 3", "'inf'"]),
         (swap(3, 11, "5.5"), ["column 'quality', row 3", "'5.5'", "whole number"]),
         (swap(3, 11, "5,6,7"), ["cannot be read", "line 4"]),
+        (swap(3, 0, "1e39"), ["column 'fixed acidity', row 3", "'1e39'", "from -1e30 to 1e30"]),
+        (swap(4, 5, "-1e308"), ["column 'free sulfur dioxide', row 4", "from -1e30 to 1e30"]),
+        (swap(3, 11, "1e19"), ["column 'quality', row 3", "'1e19'", "to 9007199254740991"]),
+        (swap(3, 11, "9007199254740993"), ["column 'quality'", "'9007199254740993'"]),
     ],
 )
 def test_table_that_is_refused(tmp_path, lines, parts):
@@ -134,6 +139,15 @@ def test_table_that_a_website_does_not_have(run_script, website):
     result = run_script("train.py", 1, 0.1, f"{website}/none.csv")
     last = result._replace(err=result.err.splitlines()[-1] + "\n")  # the web server logs, too
     assert_one_line_error(last, "data: ", "404", status=1)
+
+
+def test_web_server_that_stalls_is_refused(monkeypatch):
+    monkeypatch.setattr(dataset, "DOWNLOAD_TIMEOUT", 0.5)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}/wines.csv"
+        with pytest.raises(UserError, match=r"^data: .* cannot be read as a CSV file: .*timed out"):
+            dataset.load(url)
+    assert socket.getdefaulttimeout() is None
 
 
 # Splitting

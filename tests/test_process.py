@@ -17,6 +17,7 @@ from helpers import (
     PROJECT,
     environment,
     models_of,
+    run_command,
     runs_of,
     start_process,
 )
@@ -123,6 +124,26 @@ def test_ctrl_c_ends_with_one_line_and_a_killed_run(new_store):
     assert "Traceback" not in printed
     (run,) = runs_of(new_store)
     assert (run.info.status, models_of(new_store)) == ("KILLED", [])
+
+
+# Output
+
+PRINTS = "from wine import process; process.print_text('vinho de São Paulo')"
+
+
+@pytest.mark.parametrize(
+    ("shell", "printed"),
+    [
+        ('PYTHONIOENCODING=ascii python -c "$PRINTS"', "vinho de S\\xe3o Paulo\n"),
+        ('python -c "$PRINTS" | true; exit ${PIPESTATUS[0]}', ""),
+        ('python -c "$PRINTS" >&-', ""),
+        ('python -c "$PRINTS" > /dev/full', ""),
+    ],
+    ids=["not encodable", "closed by its reader", "closed before", "full"],
+)
+def test_text_that_cannot_be_printed_is_no_error(shell, printed):
+    done = run_command("bash", "-c", shell, cwd=PROJECT, PRINTS=PRINTS)
+    assert done == (0, printed, "")
 
 
 # Progress

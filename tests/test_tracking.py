@@ -13,6 +13,7 @@ import pytest
 from helpers import (
     PROJECT,
     assert_one_line_error,
+    client_of,
     free_port,
     predictions_of,
     run_command,
@@ -47,6 +48,32 @@ def test_password_in_the_tracking_address_is_not_shown(new_store):
         shown = report.ui_url()
         mlflow.set_tracking_uri(f"sqlite:///{new_store}/mlflow.db")
     assert shown == "http://wine.example/#/experiments/0/runs?workflowType=machine_learning"
+
+
+@pytest.mark.parametrize("status", ["FINISHED", "FAILED", "KILLED"])
+def test_run_that_has_ended_is_refused_and_stays_as_it_was(
+    new_store, run_script, monkeypatch, status
+):
+    client = client_of(new_store)
+    run_id = client.create_run("0").info.run_id
+    client.set_terminated(run_id, status)
+    monkeypatch.setenv("MLFLOW_RUN_ID", run_id)
+    result = run_script("train.py")
+    assert_one_line_error(result, f"MLFLOW_RUN_ID: received '{run_id}'", status, status=1)
+    (run,) = runs_of(new_store)
+    assert (run.info.status, run.data.params, run.data.metrics) == (status, {}, {})
+
+
+def test_folder_in_place_of_the_database_is_refused_at_once(tmp_path):
+    uri = f"sqlite:///{tmp_path}"
+    done = run_command(sys.executable, PROJECT / "train.py", cwd=tmp_path, MLFLOW_TRACKING_URI=uri)
+    assert_one_line_error(done, f"received {uri} to record in, which is a folder", status=1)
+
+
+def test_database_without_its_driver_is_one_line(tmp_path):
+    uri = "mssql+pymssql://wine@127.0.0.1/wine"  # a driver that nothing here installs
+    done = run_command(sys.executable, PROJECT / "train.py", cwd=tmp_path, MLFLOW_TRACKING_URI=uri)
+    assert_one_line_error(done, "MLflow cannot record: No module named 'pymssql'", status=1)
 
 
 # The tracking server

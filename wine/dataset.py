@@ -1,6 +1,7 @@
 """The dataset: its columns, how a table is read and checked, and how it is split."""
 
 import os
+import socket
 import textwrap
 from pathlib import Path
 from typing import NamedTuple
@@ -29,6 +30,11 @@ FEATURES = [
     "alcohol",
 ]
 TARGET = "quality"
+
+# scikit-learn's trees compute with 32 bits, whose largest number is 3.4e38; a scaler may divide by
+# a small number before that. A float64 holds each whole number below 2**53.
+MAX_FEATURE, MAX_TARGET = 1e30, 2**53 - 1
+DOWNLOAD_TIMEOUT = 60  # seconds without a byte, after which pandas by itself would wait for ever
 
 PROJECT = Path(__file__).resolve().parent.parent
 
@@ -126,7 +132,7 @@ def load(data):
     ------
     UserError
         If the table is not found, is not a CSV file, lacks a column or has it twice, or has a cell
-        that is not a finite number (for the target: a whole number).
+        that is not a finite number (for the target: a whole number), or is too large.
 
     Examples
     --------
@@ -141,12 +147,16 @@ def load(data):
             f"data: received {data!r}, no such file in {Path.cwd()} or {PROJECT}; "
             "allowed is the path or the URL of a CSV file"
         )
+    before = socket.getdefaulttimeout()
     try:
+        socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
         # The header is read as a row like any other, as pandas would rename a repeated column.
         cells = pd.read_csv(where, header=None, dtype=str, na_filter=False)
     except Exception as error:  # File systems, web servers and the parser raise errors of any kind.
         reason = textwrap.shorten(str(error) or type(error).__name__, 200)
         raise UserError(f"data: {data} cannot be read as a CSV file: {reason}") from error
+    finally:
+        socket.setdefaulttimeout(before)
 
     columns = [*FEATURES, TARGET]
     header = list(cells.iloc[0])
@@ -163,11 +173,16 @@ def load(data):
 
     cells = cells.iloc[1:].set_axis(header, axis="columns")[columns]
     table = cells.apply(pd.to_numeric, errors="coerce").astype("float64")
-    invalid = ~np.isfinite(table.to_numpy())
-    invalid[:, -1] |= table[TARGET].to_numpy() % 1 != 0
+    values = table.to_numpy()
+    too_large = np.abs(values) > [*[MAX_FEATURE] * len(FEATURES), MAX_TARGET]
+    invalid = ~np.isfinite(values) | too_large
+    invalid[:, -1] |= values[:, -1] % 1 != 0
     if invalid.any():
         row, column = np.argwhere(invalid)[0]
         allowed = "a whole number" if columns[column] == TARGET else "a finite number"
+        if too_large[row, column] and np.isfinite(values[row, column]):
+            limit = MAX_TARGET if columns[column] == TARGET else "1e30"
+            allowed += f" from -{limit} to {limit}"
         raise UserError(
             f"data: column {columns[column]!r}, row {row + 1} of {data}: "
             f"received {cells.iat[row, column]!r}, allowed is {allowed}"

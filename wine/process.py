@@ -61,6 +61,24 @@ def _interrupt(signum, frame):
     raise KeyboardInterrupt
 
 
+def print_text(text):
+    """Print a text; what the output cannot show, or nobody reads any more, is no error.
+
+    Parameters
+    ----------
+    text : str
+        It may have characters that the output cannot encode; they are shown as escapes.
+    """
+    if sys.stdout is None:  # Python was started without a standard output.
+        return
+    try:
+        sys.stdout.reconfigure(errors="backslashreplace")
+        print(text, flush=True)
+    except OSError:
+        # Python would write what it has buffered to the closed output at exit, and fail once more.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def progress(items, length, label, size=lambda item: 1):
     """Pass items on and show the progress: a bar on a terminal, otherwise a line each tenth.
 

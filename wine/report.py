@@ -7,6 +7,7 @@ import mlflow
 
 from wine import evaluation
 from wine.dataset import NOUN, PROJECT, count
+from wine.process import print_text
 
 
 def description(estimator, params, split, scores):
@@ -61,7 +62,7 @@ def print_summary(estimator, params, split, scores):
     """
     ui = "" if mlflow.get_tracking_uri().startswith("http") else "mlflow ui --port 5050\n"
     model = f"-m runs:/{mlflow.active_run().info.run_id}/model --env-manager local"
-    print(
+    print_text(
         f"""
 {evaluation.name(estimator)}: {_join(params)}
 {count(len(split.y_train), "training")}, {count(len(split.y_test), "test")}, \
@@ -76,8 +77,7 @@ mlflow models serve {model} --port 5001
 mlflow models predict {model} -t csv -i "{PROJECT / "predict.csv"}"
 
 {ui}{ui_url()}
-""",
-        flush=True,
+"""
     )
 
 

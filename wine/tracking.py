@@ -56,17 +56,24 @@ def start_run():
     Raises
     ------
     UserError
-        If the folder of the database cannot be written to, or MLflow cannot record.
+        If the folder of the database cannot be written to, if MLflow cannot record, or if
+        MLFLOW_RUN_ID names a run that has ended.
     """
     uri = mlflow.get_tracking_uri()
-    folder = Path(uri.removeprefix("sqlite:///")).parent
+    file = Path(uri.removeprefix("sqlite:///"))
     # MLflow would try to open the database for two minutes before it reports that it cannot.
-    if uri.startswith("sqlite:") and folder.exists() and not os.access(folder, os.W_OK):
+    if uri.startswith("sqlite:") and file.is_dir():
+        raise UserError(
+            f"received {uri} to record in, which is a folder, allowed is the file of a database; "
+            "MLFLOW_TRACKING_URI says so"
+        )
+    if uri.startswith("sqlite:") and file.parent.exists() and not os.access(file.parent, os.W_OK):
         raise UserError(
             f"received {uri} to record in, allowed is a folder that can be written to; "
             "MLFLOW_TRACKING_URI or another working folder says so"
         )
     try:
+        _check_run_id()
         with mlflow.start_run() as run:
             try:
                 yield run
@@ -79,10 +86,22 @@ def start_run():
         raise _cannot_record(error) from error
 
 
+def _check_run_id():
+    """Refuse a run that has ended: it would keep its parameters and get another model's metrics."""
+    run_id = os.environ.get("MLFLOW_RUN_ID")
+    if run_id:
+        status = mlflow.get_run(run_id).info.status
+        if status not in ("RUNNING", "SCHEDULED"):
+            raise UserError(
+                f"MLFLOW_RUN_ID: received {run_id!r}, a run that is {status}, allowed is a run "
+                "that has not ended"
+            )
+
+
 def _is_raised_by_mlflow(error):
     """Tell whether an error was raised inside MLflow's code or that of its database library."""
     of_database = type(error).__module__ == "sqlalchemy.exc"
-    if not (of_database or isinstance(error, (MlflowException, OSError))):
+    if not (of_database or isinstance(error, (MlflowException, OSError, ImportError))):
         return False
     modules = [frame.f_globals["__name__"] for frame, _ in traceback.walk_tb(error.__traceback__)]
     return any(module.startswith(("mlflow.", "sqlalchemy.")) for module in modules)
