@@ -4,7 +4,9 @@ mlflow run . -e sweep -P model=main -P trials=50
 python sweep.py huber 50
 """
 
+import contextlib
 import importlib
+import itertools
 import math
 import signal
 import sys
@@ -19,11 +21,17 @@ from sklearn.model_selection import (
     StratifiedGroupKFold,
     cross_validate,
 )
-from sklearn.utils.parallel import Parallel, delayed
 
 import mlflow
 import numpy as np
 import pandas as pd
+from joblib.externals.loky import (
+    FIRST_COMPLETED,
+    BrokenProcessPool,
+    ProcessPoolExecutor,
+    cpu_count,
+    wait,
+)
 from matplotlib.figure import Figure
 from threadpoolctl import threadpool_limits
 
@@ -33,15 +41,27 @@ SCRIPTS = {"main": "train", "huber": "huber-train", "classifier": "clf-train"}
 FOLDS = 5
 
 
-def sample_candidates(defaults, search, trials, seed):
-    """Return the defaults, then sampled parameters, rounded so that they are easy to type."""
-    candidates = [defaults]
-    for sample in ParameterSampler(search, trials - 1, random_state=seed):
+def sample_candidates(defaults, search, seed):
+    """Yield the defaults, then sampled parameters, rounded so that they are easy to type.
+
+    No candidate comes twice. The end is reached when it is as good as certain that there are no
+    more: a single one left among n would be missed with a probability of exp(-20).
+    """
+    random_state = np.random.RandomState(seed)
+    candidate, drawn, repeated = defaults, set(), 0
+    while repeated <= 20 * len(drawn):
+        values = tuple(candidate.values())
+        if values in drawn:
+            repeated += 1
+        else:
+            drawn.add(values)
+            repeated = 0
+            yield candidate
+        (sample,) = ParameterSampler(search, 1, random_state=random_state)
         for name, value in sample.items():
             if value is not None:
                 sample[name] = float(f"{value:.3g}") if isinstance(value, float) else int(value)
-        candidates.append(defaults | sample)
-    return candidates
+        candidate = defaults | sample
 
 
 def make_folds(X, y, classifier, seed):
@@ -52,7 +72,10 @@ def make_folds(X, y, classifier, seed):
         # scikit-learn only warns of a class that has fewer rows than there are folds.
         warnings.simplefilter("error", UserWarning)
         try:
-            return list(splitter(FOLDS, shuffle=True, random_state=seed).split(X, y, identical))
+            folds = list(splitter(FOLDS, shuffle=True, random_state=seed).split(X, y, identical))
+            if classifier and any(y.iloc[rows].nunique() < y.nunique() for _, rows in folds):
+                raise ValueError(f"not every fold has {dataset.NOUN}s of each class")
+            return folds
         except (ValueError, UserWarning) as error:
             raise UserError(
                 f"data: received {dataset.count(len(X), 'training')}, {identical.nunique()} of "
@@ -79,6 +102,40 @@ def evaluate_candidate(number, candidate, estimator, X, y, folds, metric, scorin
         },
         "converged": not any(issubclass(each.category, ConvergenceWarning) for each in caught),
     }
+
+
+def evaluate_all(tasks, jobs):
+    """Evaluate candidates in processes; yield the results in the order in which they come."""
+    executor = ProcessPoolExecutor(
+        jobs, initializer=signal.signal, initargs=(signal.SIGINT, signal.SIG_IGN)
+    )
+    # Ctrl-C reaches all processes of a terminal, but only this one may react, which ends the
+    # others. They start with the first task, and until the initializer has run they have this.
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    executor.submit(int)
+    signal.signal(signal.SIGINT, handler)
+    pending = set()
+    try:
+        while True:
+            with process.uninterrupted():  # The executor's locks have to be released.
+                for task in itertools.islice(tasks, 2 * jobs - len(pending)):
+                    pending.add(executor.submit(evaluate_candidate, *task))
+            if not pending:
+                return
+            done, pending = wait(pending, return_when=FIRST_COMPLETED)
+            # When a process dies, results may have come at the same time.
+            for future in sorted(done, key=lambda future: future.exception() is not None):
+                yield future.result()
+    except BrokenProcessPool as error:
+        raise UserError(
+            f"jobs: one of {jobs} processes was killed, as happens when the memory is full; "
+            "fewer jobs need less. The candidates that were finished are recorded"
+        ) from error
+    finally:
+        with warnings.catch_warnings():
+            # Without the command pgrep, joblib warns that it cannot look for processes of theirs.
+            warnings.simplefilter("ignore")
+            executor.shutdown(kill_workers=bool(pending))
 
 
 def log_candidates(trials, names, metric):
@@ -123,7 +180,7 @@ def read_params():
     parser.add("model", cli.choice(*SCRIPTS), "main", "entry point of the training")
     parser.add("trials", cli.integer(1), 50, "candidates, the defaults among them")
     parser.add("seed", cli.integer(0), 42, "seed of the candidates and of the folds")
-    parser.add("jobs", cli.integer(1, optional=True), None, "processes, all cores by default")
+    parser.add("jobs", cli.integer(1, optional=True), None, "processes, at most one a core")
     parser.add("data", str, dataset.DATA, "path or URL of the table")
     return parser.read()
 
@@ -135,7 +192,6 @@ def main():
     split = script.split(dataset.load(params["data"]))
     X, y = split.X_train, split.y_train  # The test set is kept for the best candidate.
     defaults = {k: v for k, v in script.read_params([]).items() if k != "data"}
-    candidates = sample_candidates(defaults, script.SEARCH, params["trials"], params["seed"])
     classifier = is_classifier(script.build(**defaults))
     folds = make_folds(X, y, classifier, params["seed"])
     metric, scoring = "rmse", "neg_root_mean_squared_error"
@@ -145,21 +201,18 @@ def main():
     with tracking.start_run() as parent:
         tracking.log_params(params)
         trials = []
-        parallel = Parallel(
-            n_jobs=params["jobs"] or -1,
-            return_as="generator_unordered",
-            # Ctrl-C reaches all processes of a terminal: this one ends the workers.
-            initializer=signal.signal,
-            initargs=(signal.SIGINT, signal.SIG_IGN),
+        candidates = sample_candidates(defaults, script.SEARCH, params["seed"])
+        tasks = (
+            (number, candidate, script.build(**candidate), X, y, folds, metric, scoring)
+            for number, candidate in enumerate(itertools.islice(candidates, params["trials"]))
         )
-        results = parallel(
-            delayed(evaluate_candidate)(n, each, script.build(**each), X, y, folds, metric, scoring)
-            for n, each in enumerate(candidates)
-        )
+        jobs = min(params["jobs"] or cpu_count(), cpu_count(), params["trials"])
         try:
-            for trial in process.progress(results, len(candidates), "trials"):
-                tracking.log_trial(**trial)
-                trials.append(trial)
+            with contextlib.closing(evaluate_all(tasks, jobs)) as results:
+                for trial in process.progress(results, params["trials"], "trials"):
+                    with process.uninterrupted():  # A run that was begun has to be ended.
+                        tracking.log_trial(**trial)
+                        trials.append(trial)
         finally:
             log_candidates(trials, list(script.SEARCH), metric)
 
@@ -169,6 +222,12 @@ def main():
             raise UserError(
                 f"model: none of the {len(trials)} candidates of {params['model']} could be "
                 f"fitted: {trials[-1]['error']}"
+            )
+        if len(trials) < params["trials"]:
+            print(
+                f"trials: received {params['trials']}, but {params['model']} has only "
+                f"{len(trials)} different candidates, which were all evaluated",
+                file=sys.stderr,
             )
         if n_failed:
             failed = f"{n_failed} of {len(trials)} candidates failed"

@@ -1,8 +1,11 @@
 """A sweep: its candidates, how they are evaluated, and what it leaves in the store."""
 
 import importlib
+import itertools
+import multiprocessing
 import os
 import signal
+import subprocess
 import sys
 import time
 
@@ -18,6 +21,7 @@ from helpers import (
     assert_one_line_error,
     client_of,
     copy_store,
+    environment,
     models_of,
     runs_of,
     start_process,
@@ -113,11 +117,90 @@ def test_same_seed_same_results_however_many_jobs(model, run_script, empty_store
 def test_other_seed_other_candidates():
     search = importlib.import_module("train").SEARCH
     defaults = {"alpha": 1.0, "l1_ratio": 0.1}
-    drawn = [sweep.sample_candidates(defaults, search, 30, seed) for seed in (1, 1, 2)]
+    drawn = [
+        list(itertools.islice(sweep.sample_candidates(defaults, search, seed), 30))
+        for seed in (1, 1, 2)
+    ]
     assert drawn[0] == drawn[1]
     assert drawn[0][0] == drawn[2][0] == defaults
     assert drawn[0][1:] != drawn[2][1:]
     assert all(len(f"{value:.3g}") >= len(str(value)) - 2 for value in drawn[0][5].values())
+
+
+def test_forest_has_1255_candidates_and_none_comes_twice():
+    search = importlib.import_module("clf-train").SEARCH
+    defaults = {"n_estimators": 200, "max_depth": None}
+    drawn = list(sweep.sample_candidates(defaults, search, 42))
+    assert len(drawn) == len({tuple(candidate.values()) for candidate in drawn}) == 251 * 5
+
+
+def test_no_more_candidates_than_there_are(run_script, new_store, monkeypatch):
+    search = {"alpha": [0.5, 1.0], "l1_ratio": [0.1, 0.2]}
+    monkeypatch.setattr(importlib.import_module("train"), "SEARCH", search)
+    result = run_script("sweep.py", "main", 9)
+    assert result.status == 0, result.err
+    said = "trials: received 9, but main has only 4 different candidates, which were all evaluated"
+    assert result.err.splitlines().count(said) == 1
+    assert "Best of 4 candidates" in result.out
+    assert len(sweep_in(new_store)[1]) == 4
+
+
+@pytest.fixture
+def when_trial_begins(monkeypatch):
+    """Return a function that lets another one be called as soon as the run of a trial is there."""
+
+    def arrange(name, action):
+        create_run = mlflow.MlflowClient.create_run
+
+        def create(*arguments, **keywords):
+            run = create_run(*arguments, **keywords)
+            if keywords.get("run_name") == name:
+                action()
+            return run
+
+        monkeypatch.setattr(mlflow.MlflowClient, "create_run", create)
+
+    return arrange
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_while_a_trial_is_logged(signum, run_script, new_store, when_trial_begins):
+    when_trial_begins("trial 3", lambda: os.kill(os.getpid(), signum))
+    result = run_script("sweep.py", "main", 2**31 - 1)  # so many are not drawn in advance
+    assert_one_line_error(result, "sweep.py: interrupted", status=130)
+    parent, children = sweep_in(new_store)
+    assert parent.info.status == "KILLED"
+    assert {run.info.status for run in children} == {"FINISHED"}
+    assert len(children) == len(candidates(new_store)) >= 1
+    assert "trial 3" in {run.info.run_name for run in children}
+
+
+def test_killed_process(run_script, new_store, when_trial_begins):
+    def kill_all():
+        for child in multiprocessing.active_children():
+            os.kill(child.pid, signal.SIGKILL)
+
+    when_trial_begins("trial 3", kill_all)
+    result = run_script("sweep.py", "main", 200, 42, 2)
+    assert result.status == 1
+    said = "sweep.py: jobs: one of 2 processes was killed, as happens when the memory is full; "
+    assert result.err.count(said) == 1
+    assert "Traceback" not in result.err
+    parent, children = sweep_in(new_store)
+    assert parent.info.status == "FAILED"
+    assert {run.info.status for run in children} == {"FINISHED"}
+    assert len(children) == len(candidates(new_store)) >= 1
+
+
+@pytest.mark.parametrize(("trials", "most"), [(1, 1), (5, os.cpu_count())])
+def test_no_more_processes_than_trials_and_cores(
+    trials, most, run_script, new_store, when_trial_begins
+):
+    processes = []
+    when_trial_begins("defaults", lambda: processes.extend(multiprocessing.active_children()))
+    result = run_script("sweep.py", "main", trials, 42, 64)
+    assert result.status == 0, result.err
+    assert 1 <= len(processes) <= most
 
 
 @pytest.mark.parametrize("name", ["train", "huber-train", "clf-train"])
@@ -187,6 +270,10 @@ def test_all_candidates_fail(run_script, new_store, monkeypatch):
             "data: received 4 training wines, 4 of them different",
         ),
         (["classifier", "5", "1", "1", "rare.csv"], "data: received 32 training wines, 32 of them"),
+        (
+            ["classifier", "5", "1", "1", "same.csv"],
+            "allowed are enough to judge by 5 folds: not every fold has wines of each class",
+        ),
     ],
 )
 def test_refusals(arguments, said, run_script, tmp_path):
@@ -195,6 +282,8 @@ def test_refusals(arguments, said, run_script, tmp_path):
     few = [wines[0], *(wine + grade for wine, grade in zip(different, "565665", strict=False))]
     good = (0, 1, 2, 3, 19)  # the last one is a test wine
     rare = [wines[0], *(f"{different[n]}{8 if n in good else 5}" for n in range(40))]
+    same = [*rare, *[f"{different[0]}8"] * 9]  # these are in one fold
+    (tmp_path / "same.csv").write_text("\n".join(same))
     (tmp_path / "few.csv").write_text("\n".join(few))
     (tmp_path / "rare.csv").write_text("\n".join(rare))
     assert_one_line_error(run_script("sweep.py", *arguments), said)
@@ -228,3 +317,48 @@ def test_ctrl_c_keeps_what_is_finished(command_line, status, new_store):
     assert {run.info.status for run in children} == {"FINISHED"}
     assert len(children) == len(candidates(new_store)) >= 2
     assert models_of(new_store) == []
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name == "nt", reason="POSIX's terminals")
+@pytest.mark.parametrize(
+    "command", [(sys.executable, PROJECT / "sweep.py"), (*MLFLOW_RUN, "-e", "sweep")], ids=str
+)
+@pytest.mark.parametrize("trials", [0, 1, 5, 20, 21, 22])
+def test_ctrl_c_in_a_terminal(command, trials, new_store):
+    """The terminal sends SIGINT to all processes, at a moment when so many trials are logged."""
+    import fcntl
+    import pty
+    import termios
+
+    of_sweep = ("-P", "trials=100000") if "mlflow" in command else ("main", "100000")
+    keyboard, terminal = pty.openpty()
+    sweeping = subprocess.Popen(
+        [str(argument) for argument in (*command, *of_sweep)],
+        cwd=new_store,
+        env=environment(),
+        stdin=terminal,
+        stdout=terminal,
+        stderr=terminal,
+        start_new_session=True,
+        preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+    )
+    os.close(terminal)
+    while len(runs_of(new_store)) <= trials and sweeping.poll() is None:
+        time.sleep(0.01)
+    os.write(keyboard, b"\x03")
+    printed = b""
+    try:
+        while part := os.read(keyboard, 10_000):
+            printed += part
+    except OSError:  # nobody has the terminal any more
+        os.close(keyboard)
+    assert sweeping.wait(60) != 0
+    printed = printed.decode().replace("\r\n", "\n")
+    assert printed.count("sweep.py: interrupted\n") == 1
+    for noise in ("Traceback", "Error", "Warning"):
+        assert noise not in printed
+    parent, children = sweep_in(new_store)
+    assert parent.info.status in ("KILLED", "FAILED")
+    assert {run.info.status for run in children} <= {"FINISHED"}
+    assert len(children) >= trials

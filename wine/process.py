@@ -1,6 +1,7 @@
 """The process of a script: signals, exit statuses, one-line errors and progress."""
 
 import atexit
+import contextlib
 import gc
 import os
 import signal
@@ -77,6 +78,29 @@ def print_text(text):
     except OSError:
         # Python would write what it has buffered to the closed output at exit, and fail once more.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+@contextlib.contextmanager
+def uninterrupted():
+    """Finish a block before Ctrl-C or SIGTERM takes effect; a second Ctrl-C does not wait."""
+    received = []
+
+    def postpone(signum, frame):
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+        received.append((signum, frame))
+
+    handlers = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
+    # A signal that is ignored stays ignored.
+    handlers = {signum: handler for signum, handler in handlers.items() if callable(handler)}
+    try:
+        for signum in handlers:
+            signal.signal(signum, postpone)
+        yield
+    finally:
+        for signum, handler in handlers.items():
+            signal.signal(signum, handler)
+        for signum, frame in received[:1]:
+            handlers[signum](signum, frame)
 
 
 def progress(items, length, label, size=lambda item: 1):
