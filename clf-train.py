@@ -16,8 +16,9 @@ from wine import cli, dataset, evaluation, process, report, tracking
 TARGET_THRESHOLD = 7  # From this quality on, a wine is good.
 TRUSTED_TYPES = ["sklearn.tree._tree.Tree"]  # skops loads them only if they are named.
 
-# The sweep samples its candidates from these. It also calls `build` by the names of the parameters,
-# `split`, `train` and `read_params([])` for the defaults: keep these names in a copy of the script.
+# sweep.py samples its candidates from SEARCH. It calls read_params([]) for the defaults,
+# split(table), build(**candidate) and, for the best candidate, train(params, split): a copy of this
+# script has to keep these names.
 SEARCH = {"n_estimators": randint(50, 301), "max_depth": [8, 12, 16, 20, None]}
 
 

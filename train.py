@@ -11,8 +11,9 @@ from scipy.stats import loguniform, uniform
 
 from wine import cli, dataset, evaluation, process, report, tracking
 
-# The sweep samples its candidates from these. It also calls `build` by the names of the parameters,
-# `split`, `train` and `read_params([])` for the defaults: keep these names in a copy of the script.
+# sweep.py samples its candidates from SEARCH. It calls read_params([]) for the defaults,
+# split(table), build(**candidate) and, for the best candidate, train(params, split): a copy of this
+# script has to keep these names.
 SEARCH = {"alpha": loguniform(1e-4, 10), "l1_ratio": uniform(0, 1)}
 
 

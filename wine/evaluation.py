@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from wine import UserError
 
-# how a metric of each column of `evaluate` is called in MLflow
+# The names in MLflow of a metric in each column of what `evaluate` returns.
 METRIC_NAMES = {"test": "{}", "unseen": "{}_unseen", "baseline": "{}_baseline"}
 
 
@@ -119,9 +119,9 @@ def evaluate(estimator, split):
     >>> split = dataset.split(dataset.load(dataset.DATA))
     >>> evaluate(LinearRegression().fit(split.X_train, split.y_train), split).round(2)
           test  unseen  baseline
-    rmse  0.75    0.73      0.88
-    mae   0.58    0.57      0.67
-    r2    0.27    0.31     -0.00
+    rmse  0.74    0.72      0.88
+    mae   0.58    0.56      0.67
+    r2    0.29    0.32     -0.00
     """
     X, y, unseen = split.X_test, split.y_test, split.unseen
     if is_classifier(estimator):

@@ -103,7 +103,8 @@ def _is_raised_by_mlflow(error):
     of_database = type(error).__module__ == "sqlalchemy.exc"
     if not (of_database or isinstance(error, (MlflowException, OSError, ImportError))):
         return False
-    modules = [frame.f_globals["__name__"] for frame, _ in traceback.walk_tb(error.__traceback__)]
+    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
+    modules = [frame.f_globals.get("__name__", "") for frame in frames]
     return any(module.startswith(("mlflow.", "sqlalchemy.")) for module in modules)
 
 
