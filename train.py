@@ -39,8 +39,8 @@ def train(params, split):
     tracking.log_params(evaluation.get_params(estimator) | split.get_params() | params)
 
     training_set, test_set = tracking.datasets(split, params["data"])
-    mlflow.log_input(training_set, context="training")
-    mlflow.log_input(test_set, context="test")
+    tracking.log_input(training_set, context="training")
+    tracking.log_input(test_set, context="test")
 
     # Given a dataset and a model, MLflow shows the metrics beside the model, too.
     model_id = tracking.log_model(estimator, split.X_test).model_id

@@ -107,22 +107,29 @@ APPEARS = {
 SHARES = [f"{share}%" for share in range(4, 100, 4)] if LONG else ["30%", "60%"]
 
 
+def killed_run(folder, pattern, until):
+    """Kill a training when a file appears, or after some seconds; return whether it was killed."""
+    before, begun = len(list(folder.glob(pattern))), time.monotonic()
+    with start_process(*FOREST, cwd=folder) as training:
+        while training.poll() is None and time.monotonic() - begun < until:
+            if len(list(folder.glob(pattern))) > before:
+                break
+            time.sleep(0.0005)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(training.pid, signal.SIGKILL)
+        training.communicate()
+    return training.returncode == -signal.SIGKILL
+
+
 @pytest.mark.parametrize("moment", [*SHARES, *APPEARS])
 def test_killed_run(workshop, moment):
     """A killed run leaves a model that is right, or none; the next run works."""
     (finished, *_) = client_of(workshop).search_runs(["0"], "attributes.status = 'FINISHED'")
     seconds = (finished.info.end_time - finished.info.start_time) / 1000 + 3  # for the imports
     pattern = APPEARS.get(moment, "nothing")
-    before, begun = len(list(workshop.glob(pattern))), time.monotonic()
     until = seconds * float(moment[:-1]) / 100 if moment.endswith("%") else 60
-    with start_process(*FOREST, cwd=workshop) as training:
-        while training.poll() is None and time.monotonic() - begun < until:
-            if len(list(workshop.glob(pattern))) > before:
-                break
-            time.sleep(0.0005)
-        assert training.poll() is None or moment in SHARES, "it ended before it could be killed"
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(training.pid, signal.SIGKILL)
+    # A file that is there for a moment only can be missed: then the next training is watched.
+    assert any(killed_run(workshop, pattern, until) for _ in range(10))
     expected = predictions_of(workshop, finished)
     assert len(expected) == len(WINES)
     for run in client_of(workshop).search_runs(["0"], "attributes.status = 'RUNNING'"):

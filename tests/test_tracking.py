@@ -9,6 +9,8 @@ import time
 
 import mlflow
 import pytest
+import sqlalchemy
+from mlflow.entities import DatasetInput
 
 from helpers import (
     PROJECT,
@@ -20,6 +22,7 @@ from helpers import (
     runs_of,
     tracking_in,
 )
+from wine import dataset as wine_dataset
 from wine import report, tracking
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX's permissions")
@@ -48,6 +51,26 @@ def test_password_in_the_tracking_address_is_not_shown(new_store):
         shown = report.ui_url()
         mlflow.set_tracking_uri(f"sqlite:///{new_store}/mlflow.db")
     assert shown == "http://wine.example/#/experiments/0/runs?workflowType=machine_learning"
+
+
+def test_dataset_that_another_run_logs_at_the_same_time(new_store):
+    split = wine_dataset.split(wine_dataset.load(wine_dataset.DATA))
+    training_set, _ = tracking.datasets(split, wine_dataset.DATA)
+    client = client_of(new_store)
+    others = []
+
+    def log_it_first(connection, cursor, statement, *_):
+        if statement.startswith("INSERT INTO datasets") and not others:
+            others.append(client.create_run("0").info.run_id)
+            client.log_inputs(others[0], [DatasetInput(training_set._to_mlflow_entity(), [])])
+
+    sqlalchemy.event.listen(sqlalchemy.Engine, "before_cursor_execute", log_it_first)
+    with tracking_in(new_store), tracking.start_run() as run:
+        tracking.log_input(training_set, context="training")
+    sqlalchemy.event.remove(sqlalchemy.Engine, "before_cursor_execute", log_it_first)
+    for run_id in (run.info.run_id, *others):
+        (logged,) = client.get_run(run_id).inputs.dataset_inputs
+        assert logged.dataset.name == "wine-quality-training"
 
 
 @pytest.mark.parametrize("status", ["FINISHED", "FAILED", "KILLED"])

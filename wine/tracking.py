@@ -160,6 +160,29 @@ def datasets(split, data):
     )
 
 
+def log_input(dataset, context, model=None):
+    """Log a dataset as an input of the active run, as `mlflow.log_input` does.
+
+    Where two runs log a new dataset at the same time, each adds it to the database, which accepts
+    it only once. The run that is refused finds the other's when it logs the dataset again.
+
+    Parameters
+    ----------
+    dataset : mlflow.data.dataset.Dataset
+        One of those that `datasets` returns, for instance.
+    context : str
+        What the run uses it for, for instance training.
+    model : mlflow.entities.LoggedModelInput, optional
+        The model that is applied to it.
+    """
+    try:
+        mlflow.log_input(dataset, context=context, model=model)
+    except MlflowException as error:
+        if not re.search("unique|duplicate", str(error), re.IGNORECASE):
+            raise
+        mlflow.log_input(dataset, context=context, model=model)
+
+
 def dataset_source(location):
     """Return the source of an MLflow dataset.
 
