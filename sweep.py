@@ -6,6 +6,7 @@ python sweep.py huber 50
 
 import contextlib
 import importlib
+import inspect
 import itertools
 import math
 import signal
@@ -191,7 +192,8 @@ def main():
     script = importlib.import_module(SCRIPTS[params["model"]])
     split = script.split(dataset.load(params["data"]))
     X, y = split.X_train, split.y_train  # The test set is kept for the best candidate.
-    defaults = {k: v for k, v in script.read_params([]).items() if k != "data"}
+    script_params = script.read_params([])
+    defaults = {name: script_params[name] for name in inspect.signature(script.build).parameters}
     classifier = is_classifier(script.build(**defaults))
     folds = make_folds(X, y, classifier, params["seed"])
     metric, scoring = "rmse", "neg_root_mean_squared_error"
@@ -235,7 +237,7 @@ def main():
         sign = -1 if classifier else 1
         best = min(evaluated, key=lambda t: (sign * t["metrics"][f"cv_{metric}"], t["number"]))
         mlflow.log_metrics(best["metrics"] | {"n_failed": n_failed})
-        script.train(best["params"] | {"data": params["data"]}, split)
+        script.train(script_params | best["params"] | {"data": params["data"]}, split)
 
         scores = {trial["number"]: trial["metrics"][f"cv_{metric}"] for trial in evaluated}
         print(

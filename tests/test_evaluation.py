@@ -125,6 +125,6 @@ def test_more_alcohol_never_lowers_the_grade_that_main_predicts(project, model_u
 
 def test_classifier_knows_good_wines_from_others(project, model_uris, wines):
     with tracking_in(project):
-        forest = mlflow.sklearn.load_model(model_uris["classifier"])
-    good = forest.predict_proba(wines[dataset.FEATURES])[:, 1]
+        classifier = mlflow.sklearn.load_model(model_uris["classifier"])
+    good = classifier.predict_proba(wines[dataset.FEATURES])[:, 1]
     assert good[wines["quality"] >= 8].mean() > 0.5 > good[wines["quality"] <= 5].mean()

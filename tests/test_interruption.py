@@ -87,14 +87,14 @@ def test_runs_at_once_in_a_store_that_is_there(tmp_path):
 
 # Killed, or out of space
 
-FOREST = (sys.executable, PROJECT / "clf-train.py", 30)
+CLASSIFIER = (sys.executable, PROJECT / "clf-train.py", 30)
 
 
 @pytest.fixture(scope="module")
 def workshop(tmp_path_factory):
-    """A folder with a store and one finished run of the forest."""
+    """A folder with a store and one finished run of the classifier."""
     folder = tmp_path_factory.mktemp("workshop")
-    done = run_command(*FOREST, cwd=folder)
+    done = run_command(*CLASSIFIER, cwd=folder)
     assert done.status == 0, done.err
     return folder
 
@@ -110,7 +110,7 @@ SHARES = [f"{share}%" for share in range(4, 100, 4)] if LONG else ["30%", "60%"]
 def killed_run(folder, pattern, until):
     """Kill a training when a file appears, or after some seconds; return whether it was killed."""
     before, begun = len(list(folder.glob(pattern))), time.monotonic()
-    with start_process(*FOREST, cwd=folder) as training:
+    with start_process(*CLASSIFIER, cwd=folder) as training:
         while training.poll() is None and time.monotonic() - begun < until:
             if len(list(folder.glob(pattern))) > before:
                 break
@@ -142,7 +142,7 @@ def test_killed_run(workshop, moment):
 
 
 def test_run_after_the_killed_ones(workshop):
-    done = run_command(*FOREST, cwd=workshop)
+    done = run_command(*CLASSIFIER, cwd=workshop)
     assert done.status == 0, done.err
     first, *_, last = client_of(workshop).search_runs(["0"], "attributes.status = 'FINISHED'")
     assert predictions_of(workshop, first) == predictions_of(workshop, last) is not None
@@ -164,7 +164,7 @@ def test_full_disk(small_disk, kilobytes):
     assert run_command(sys.executable, PROJECT / "train.py", cwd=small_disk).status == 0
     filler = small_disk / "filler"
     filler.write_bytes(bytes(shutil.disk_usage(small_disk).free - kilobytes * 1024))
-    done = run_command(*FOREST, cwd=small_disk)
+    done = run_command(*CLASSIFIER, cwd=small_disk)
     assert (done.status, done.out) == (1, "")
     assert done.err.count("\n") == 1, done.err
     assert "clf-train.py: MLflow cannot record: " in done.err

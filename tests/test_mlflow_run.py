@@ -12,6 +12,7 @@ from helpers import (
     LOCAL,
     MLFLOW_RUN,
     PROJECT,
+    WINES,
     client_of,
     copy_project,
     copy_store,
@@ -40,7 +41,15 @@ def client(project):
     [
         ("main", {"alpha": "1.0", "l1_ratio": "0.1", "random_state": "42", "test_size": "0.25"}),
         ("huber", {"alpha": "0.0001", "epsilon": "1.35", "max_iter": "100", "with_mean": "True"}),
-        ("classifier", {"n_estimators": "200", "max_depth": "None", "split_random_state": "42"}),
+        (
+            "classifier",
+            {
+                "n_estimators": "80",
+                "max_depth": "None",
+                "threshold": "0.33",
+                "split_random_state": "42",
+            },
+        ),
     ],
 )
 def test_parameters(recorded, entry_point, params):
@@ -82,7 +91,7 @@ def test_plots(project, client, run_ids, entry_point, plots):
     [
         ("main", "ElasticNet"),
         ("huber", "HuberRegressor"),
-        ("classifier", "RandomForestClassifier"),
+        ("classifier", "ExtraTreesClassifier"),
     ],
 )
 def test_description_and_tags(recorded, entry_point, estimator):
@@ -127,10 +136,27 @@ def test_model(client, recorded, project, entry_point):
     }
 
 
-def test_forest_is_saved_serial(project, model_uris):
+def test_trees_are_saved_serial(project, model_uris):
+    """A single wine, as servers are asked for, is answered faster by one thread than by many."""
     with tracking_in(project):
-        forest = mlflow.sklearn.load_model(model_uris["classifier"])[-1]
-    assert (forest.n_jobs, forest.n_estimators) == (None, 200)
+        trees = mlflow.sklearn.load_model(model_uris["classifier"])[-1].estimator_
+    assert (trees.n_jobs, trees.n_estimators) == (None, 80)
+
+
+def test_probabilities_instead_of_classes(run_script, new_store, models):
+    """What a server, `mlflow models predict` and an image answer, is what pyfunc answers."""
+    result = run_script("clf-train.py", 80, "None", "wine-quality.csv", "predict_proba")
+    assert result.status == 0, result.err
+    with tracking_in(new_store):
+        uri = f"runs:/{run_id_in(result.out)}/model"
+        served, estimator = mlflow.pyfunc.load_model(uri), mlflow.sklearn.load_model(uri)
+    (output,) = served.metadata.signature.outputs.to_dict()
+    assert output["tensor-spec"] == {"dtype": "float64", "shape": (-1, 2)}
+    probabilities = served.predict(WINES)
+    assert probabilities.tolist() == estimator.predict_proba(WINES).tolist()
+    classes = models["classifier"].predict(WINES)
+    assert ((probabilities[:, 1] >= 0.33) == classes).all()
+    assert ((probabilities[:, 1] >= 0.5) != classes).any()
 
 
 # What is printed

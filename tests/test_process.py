@@ -101,7 +101,7 @@ def seconds_of_cpu(group, name):
 def test_mlflow_run_interrupted_while_it_trains(new_store, number, status):
     arguments = ("mlflow", "run", PROJECT, "-e", "classifier", *LOCAL, "-P", "n_estimators=20000")
     with start_process(*arguments, cwd=new_store) as training:
-        # the imports take some three seconds of it: then it grows its forest
+        # the imports take some three seconds of it: then it grows its trees
         while training.poll() is None and seconds_of_cpu(training.pid, "python\0clf-train") < 6:
             time.sleep(0.2)
         os.killpg(training.pid, number)
@@ -113,8 +113,8 @@ def test_mlflow_run_interrupted_while_it_trains(new_store, number, status):
 
 
 def test_ctrl_c_ends_with_one_line_and_a_killed_run(new_store):
-    forest = (sys.executable, PROJECT / "clf-train.py", "20000")
-    with start_process(*forest, cwd=new_store) as training:
+    classifier = (sys.executable, PROJECT / "clf-train.py", "20000")
+    with start_process(*classifier, cwd=new_store) as training:
         while training.poll() is None and not runs_of(new_store):
             time.sleep(0.2)
         os.killpg(training.pid, signal.SIGINT)

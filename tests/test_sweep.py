@@ -127,11 +127,11 @@ def test_other_seed_other_candidates():
     assert all(len(f"{value:.3g}") >= len(str(value)) - 2 for value in drawn[0][5].values())
 
 
-def test_forest_has_1255_candidates_and_none_comes_twice():
+def test_classifier_has_805_candidates_and_none_comes_twice():
     search = importlib.import_module("clf-train").SEARCH
-    defaults = {"n_estimators": 200, "max_depth": None}
+    defaults = {"n_estimators": 80, "max_depth": None}
     drawn = list(sweep.sample_candidates(defaults, search, 42))
-    assert len(drawn) == len({tuple(candidate.values()) for candidate in drawn}) == 251 * 5
+    assert len(drawn) == len({tuple(candidate.values()) for candidate in drawn}) == 161 * 5
 
 
 def test_no_more_candidates_than_there_are(run_script, new_store, monkeypatch):

@@ -7,6 +7,7 @@ from sklearn import metrics
 from sklearn.base import is_classifier
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import FixedThresholdClassifier
 
 import numpy as np
 import pandas as pd
@@ -19,8 +20,11 @@ METRIC_NAMES = {"test": "{}", "unseen": "{}_unseen", "baseline": "{}_baseline"}
 
 
 def final_step(estimator):
-    """Return the estimator itself, or the last step of a Pipeline."""
-    return estimator[-1] if hasattr(estimator, "steps") else estimator
+    """Return the estimator itself, or the last step of a Pipeline, without its threshold."""
+    step = estimator[-1] if hasattr(estimator, "steps") else estimator
+    if isinstance(step, FixedThresholdClassifier):
+        return getattr(step, "estimator_", step.estimator)  # estimator_ is the one that was fitted
+    return step
 
 
 def name(estimator):
@@ -50,7 +54,12 @@ def get_params(estimator):
     (True, 2.0)
     """
     steps = [step for _, step in getattr(estimator, "steps", [("", estimator)])]
-    return {key: value for step in steps for key, value in step.get_params().items()}
+    return {
+        key.removeprefix("estimator__"): value
+        for step in steps
+        for key, value in step.get_params().items()
+        if key != "estimator"  # Of a threshold's classifier, only the parameters are shown.
+    }
 
 
 def fit(estimator, split, hint):

@@ -4,7 +4,9 @@ import dataclasses
 from typing import NamedTuple
 
 from sklearn.base import is_classifier
+from sklearn.model_selection import FixedThresholdClassifier
 
+import joblib
 import mlflow
 import numpy as np
 import pandas as pd
@@ -32,6 +34,8 @@ class Model(NamedTuple):
         Fitted.
     answers : list of str
         The columns that scoring adds: `prediction` and, of a classifier, `probability`.
+    threshold : float or None
+        The probability from which on a FixedThresholdClassifier predicts 1.
     """
 
     uri: str
@@ -39,6 +43,7 @@ class Model(NamedTuple):
     columns: list
     estimator: object
     answers: list
+    threshold: float | None
 
 
 @dataclasses.dataclass
@@ -95,11 +100,11 @@ def load(uri):
             f"model: received {uri!r} ({reason}), allowed is a model of this project by "
             "runs:/<ID>/model, models:/<name>/<version>, models:/<name>@<alias> or its path"
         ) from error
-    # a forest is saved serial, which is faster for a single wine, but not for many
-    parallel = {name: -1 for name in estimator.get_params() if name.endswith("n_jobs")}
-    estimator.set_params(**parallel)
+    last_step = estimator[-1] if hasattr(estimator, "steps") else estimator
+    is_thresholded = isinstance(last_step, FixedThresholdClassifier)
+    threshold = last_step.threshold if is_thresholded else None
     answers = ["prediction", "probability"] if is_classifier(estimator) else ["prediction"]
-    return Model(uri, info.model_id, columns, estimator, answers)
+    return Model(uri, info.model_id, columns, estimator, answers, threshold)
 
 
 def answer(model, X):
@@ -118,10 +123,16 @@ def answer(model, X):
         For each of the model's answers.
     """
     X = pd.DataFrame(X, columns=model.columns)
+    with joblib.parallel_config("threading", n_jobs=-1):  # Many wines are worth all cores.
+        return _answer(model, X)
+
+
+def _answer(model, X):
     if model.answers == ["prediction"]:
         return {"prediction": model.estimator.predict(X)}
     other, good = model.estimator.predict_proba(X).T  # predict would ask for the same once more
-    return {"prediction": (good > other).astype("int64"), "probability": good}
+    is_good = good > other if model.threshold is None else good >= model.threshold
+    return {"prediction": is_good.astype("int64"), "probability": good}
 
 
 def suffix(parameter, path):

@@ -316,7 +316,8 @@ def _answers(model):
     if "probability" not in model.answers:
         return [F.col(ANSWER).alias("prediction")]
     other, good = F.col(ANSWER)[0], F.col(ANSWER)[1]
-    return [(good > other).cast("long").alias("prediction"), good.alias("probability")]
+    is_good = good > other if model.threshold is None else good >= F.lit(model.threshold)
+    return [is_good.cast("long").alias("prediction"), good.alias("probability")]
 
 
 def _write(rows, path, suffix):

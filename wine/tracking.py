@@ -15,6 +15,7 @@ from pathlib import Path
 from sklearn.base import is_classifier
 
 import mlflow
+import numpy as np
 from mlflow.data.dataset_source_registry import (
     get_dataset_source_from_json,
     resolve_dataset_source,
@@ -22,7 +23,7 @@ from mlflow.data.dataset_source_registry import (
 from mlflow.entities import Metric, Param
 from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
-from mlflow.types import ColSpec, Schema
+from mlflow.types import ColSpec, Schema, TensorSpec
 from mlflow.utils.file_utils import local_file_uri_to_path
 from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
 from mlflow.utils.uri import is_local_uri
@@ -201,7 +202,7 @@ def dataset_source(location):
     return get_dataset_source_from_json(json.dumps({"uri": location}), "local")
 
 
-def log_model(estimator, X, trusted_types=()):
+def log_model(estimator, X, trusted_types=(), predict_fn="predict"):
     """Log a scikit-learn model with its signature, as `mlflow.sklearn.log_model` does.
 
     There are two differences. In a local store, the model's files are also put where MLflow 1 and
@@ -216,6 +217,9 @@ def log_model(estimator, X, trusted_types=()):
         Its columns are the model's inputs, and its first two rows the example.
     trusted_types : sequence of str
         The types in the estimator that skops does not trust by itself.
+    predict_fn : str
+        The estimator's method that a server, `mlflow models predict` and an image call: predict
+        or predict_proba, which returns the probability of each class, shape (n_rows, n_classes).
 
     Returns
     -------
@@ -230,13 +234,14 @@ def log_model(estimator, X, trusted_types=()):
             name="model",
             signature=ModelSignature(
                 inputs=Schema([ColSpec("double", column) for column in X.columns]),
-                outputs=Schema([ColSpec("long" if is_classifier(estimator) else "double")]),
+                outputs=_output_schema(estimator, predict_fn),
             ),
             input_example=X.head(2),
             # MLflow would spend three seconds to find these out.
             pip_requirements=[f"{package}=={version(package)}" for package in REQUIREMENTS],
             serialization_format="skops",
             skops_trusted_types=list(trusted_types),
+            pyfunc_predict_fn=predict_fn,
         )
         if is_local:
             # A reader never sees a partial model under the final name.
@@ -251,6 +256,12 @@ def log_model(estimator, X, trusted_types=()):
             raise _cannot_record(error) from error
         raise
     return model
+
+
+def _output_schema(estimator, predict_fn):
+    if predict_fn == "predict_proba":
+        return Schema([TensorSpec(np.dtype("float64"), (-1, len(estimator.classes_)))])
+    return Schema([ColSpec("long" if is_classifier(estimator) else "double")])
 
 
 def log_trial(number, started, params, metrics=None, converged=None, error=None):
