@@ -224,9 +224,27 @@ def test_printed_serve_gives_the_answers_of_the_model(server, clone, trainings, 
 @pytest.mark.parametrize("entry_point", ENTRY_POINTS)
 def test_printed_address_is_the_servers(entry_point, server, trainings):
     address = f"{server.address}/#/experiments/0/runs?workflowType=machine_learning"
-    assert address in trainings[entry_point].splitlines()
+    assert any(line.startswith(address) for line in trainings[entry_point].splitlines())
     assert "mlflow ui" not in trainings[entry_point]
     assert "<title>MLflow</title>" in curl(address)
+
+
+def test_promoted_model_is_the_champion_for_all_members(server, clone, trainings, tmp_path):
+    uri = f"runs:/{run_id_in(trainings['huber'])}/model"
+    given = ("-P", f"model={uri}", "-P", "name=wine-quality")
+    out = run_successfully(
+        *(*RUN, "-e", "promote", *given), cwd=clone, MLFLOW_TRACKING_URI=server.address
+    )
+    assert "Promoted: version 1 of wine-quality is the champion" in out
+    assert f"{server.address}/#/models/wine-quality" in out.splitlines()
+    predict = ("-m", "models:/wine-quality@champion", "--env-manager", "local", "-t", "csv", "-i")
+    answers = run_successfully(
+        *("mlflow", "models", "predict", *predict, clone / "predict.csv"),
+        cwd=tmp_path,
+        MLFLOW_TRACKING_URI=server.address,
+    )
+    model = mlflow.pyfunc.load_model(str(stored_model(server, run_id_in(trainings["huber"]))))
+    assert json.loads(answers)["predictions"] == pytest.approx(model.predict(WINES), abs=1e-12)
 
 
 def test_foreign_host_is_refused(server):

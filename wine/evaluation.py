@@ -102,6 +102,26 @@ def fit(estimator, split, hint):
     return converged
 
 
+def baseline(estimator, split):
+    """Fit the baseline that always predicts the mean or the majority of the training set.
+
+    Parameters
+    ----------
+    estimator : scikit-learn regressor or classifier
+        It says which of the two is needed.
+    split : wine.dataset.Split
+        The table, split.
+
+    Returns
+    -------
+    DummyRegressor or DummyClassifier
+        Fitted.
+    """
+    if is_classifier(estimator):
+        return DummyClassifier(strategy="most_frequent").fit(split.X_train, split.y_train)
+    return DummyRegressor(strategy="mean").fit(split.X_train, split.y_train)
+
+
 def evaluate(estimator, split):
     """Compute the metrics of a fitted estimator on the test set, beside those of a baseline.
 
@@ -133,15 +153,11 @@ def evaluate(estimator, split):
     r2    0.29    0.32     -0.00
     """
     X, y, unseen = split.X_test, split.y_test, split.unseen
-    if is_classifier(estimator):
-        evaluate_on, baseline = _classifier_metrics, DummyClassifier(strategy="most_frequent")
-    else:
-        evaluate_on, baseline = _regressor_metrics, DummyRegressor(strategy="mean")
-    baseline.fit(split.X_train, split.y_train)
+    evaluate_on = _classifier_metrics if is_classifier(estimator) else _regressor_metrics
     columns = {"test": evaluate_on(estimator, X, y)}
     if y[unseen].nunique() > 1:
         columns["unseen"] = evaluate_on(estimator, X[unseen], y[unseen])
-    columns["baseline"] = evaluate_on(baseline, X, y)
+    columns["baseline"] = evaluate_on(baseline(estimator, split), X, y)
     return pd.DataFrame(columns, columns=list(METRIC_NAMES))
 
 

@@ -60,7 +60,6 @@ def print_summary(estimator, params, split, scores):
     estimator, params, split, scores
         As `description` takes them.
     """
-    ui = "" if mlflow.get_tracking_uri().startswith("http") else "mlflow ui --port 5050\n"
     model = f"-m runs:/{mlflow.active_run().info.run_id}/model --env-manager local"
     print_text(
         f"""
@@ -76,7 +75,7 @@ mlflow models serve {model} --port 5001
 
 mlflow models predict {model} -t csv -i "{PROJECT / "predict.csv"}"
 
-{ui}{ui_url()}
+{_ui_command()}{ui_url()}
 """
     )
 
@@ -94,11 +93,44 @@ def ui_url(**view):
     -------
     str
     """
+    runs = f"{_server()}/#/experiments/{mlflow.active_run().info.experiment_id}/runs"
+    return f"{runs}?{urlencode({'workflowType': 'machine_learning'} | view)}"
+
+
+def champion_commands(name):
+    """Return the next commands after a promotion, and the page of the registered model.
+
+    Parameters
+    ----------
+    name : str
+        The name of the registered model.
+
+    Returns
+    -------
+    str
+    """
+    uri = f"models:/{name}@champion"
+    return f"""
+
+Serve the champion, score a table with it, see the versions:
+
+mlflow models serve -m {uri} --env-manager local --port 5001
+
+mlflow run . -e score --env-manager local -P model={uri} -P input=predict.csv -P output=scored.csv
+
+{_ui_command()}{_server()}/#/models/{name}
+"""
+
+
+def _ui_command():
+    return "" if mlflow.get_tracking_uri().startswith("http") else "mlflow ui --port 5050\n"
+
+
+def _server():
+    """Return the address of MLflow's UI, without the password that must not be shown."""
     server = mlflow.get_tracking_uri()
     server = server if server.startswith("http") else "http://127.0.0.1:5050"
-    server = re.sub("//[^/]*@", "//", server).rstrip("/")  # A password must not be shown.
-    runs = f"{server}/#/experiments/{mlflow.active_run().info.experiment_id}/runs"
-    return f"{runs}?{urlencode({'workflowType': 'machine_learning'} | view)}"
+    return re.sub("//[^/]*@", "//", server).rstrip("/")
 
 
 def _join(params):

@@ -73,7 +73,7 @@ def start_run():
             f"received {uri} to record in, allowed is a folder that can be written to; "
             "MLFLOW_TRACKING_URI or another working folder says so"
         )
-    try:
+    with one_line_errors("MLflow cannot record"):
         _check_run_id()
         with mlflow.start_run() as run:
             try:
@@ -81,10 +81,28 @@ def start_run():
             except KeyboardInterrupt:
                 mlflow.end_run("KILLED")
                 raise
+
+
+@contextlib.contextmanager
+def one_line_errors(what):
+    """Make one line of an error inside MLflow or its database.
+
+    Parameters
+    ----------
+    what : str
+        What failed, with which the line begins.
+
+    Raises
+    ------
+    UserError
+        In place of that error; others pass.
+    """
+    try:
+        yield
     except Exception as error:
         if not _is_raised_by_mlflow(error):
             raise
-        raise _cannot_record(error) from error
+        raise _one_line(what, error) from error
 
 
 def _check_run_id():
@@ -109,12 +127,12 @@ def _is_raised_by_mlflow(error):
     return any(module.startswith(("mlflow.", "sqlalchemy.")) for module in modules)
 
 
-def _cannot_record(error):
+def _one_line(what, error):
     additions = r"\(raised as [^)]*\)|\[SQL:.*|\(Background .*"  # SQLAlchemy makes these.
     reason = textwrap.shorten(re.sub(additions, "", str(error), flags=re.DOTALL), 500)
     if reason.startswith("API request"):  # The server has not answered, whatever was asked of it.
         reason += "; MLFLOW_TRACKING_URI names the server, MLFLOW_HTTP_REQUEST_TIMEOUT the wait"
-    return UserError(f"MLflow cannot record: {reason}")
+    return UserError(f"{what}: {reason}")
 
 
 def log_params(params):
@@ -253,7 +271,7 @@ def log_model(estimator, X, trusted_types=(), predict_fn="predict"):
             shutil.rmtree(local_file_uri_to_path(partial.artifact_location), ignore_errors=True)
             shutil.rmtree(partial_path, ignore_errors=True)
         if isinstance(error, OSError):
-            raise _cannot_record(error) from error
+            raise _one_line("MLflow cannot record", error) from error
         raise
     return model
 
