@@ -13,7 +13,7 @@ import joblib
 import mlflow
 from scipy.stats import randint
 
-from wine import cli, dataset, evaluation, process, report, tracking
+from wine import cli, dataset, evaluation, process, report, tracking, views
 
 TARGET_THRESHOLD = 7  # From this quality on, a wine is good.
 # From this probability on, a wine is called good: good wines are few, and with the usual 0.5 most
@@ -51,6 +51,7 @@ def split(table):
 def train(params, split):
     """Fit, evaluate and record one model in the active run."""
     estimator = build(params["n_estimators"], params["max_depth"])
+    tracking.set_run_name(evaluation.describe(estimator, params))
     with joblib.parallel_config("threading", n_jobs=-1):  # The trees grow on all cores.
         converged = evaluation.fit(estimator, split, hint="raise n_estimators")
     # accuracy, recall, precision, f1, roc_auc and average_precision on the test set, on those of
@@ -76,15 +77,15 @@ def train(params, split):
     for file_name, figure in evaluation.plots(estimator, split).items():
         mlflow.log_figure(figure, file_name)
 
-    mlflow.set_tags(
-        {
-            "estimator": evaluation.name(estimator),
-            "converged": str(converged).lower(),
-            # MLflow shows this tag as the run's description.
-            "mlflow.note.content": report.description(estimator, params, split, scores),
-        }
-    )
-    report.print_summary(estimator, params, split, scores)
+    # MLflow shows this tag as the description, of the model and of the run.
+    note = {"mlflow.note.content": report.description(estimator, params, split, scores)}
+    mlflow.set_logged_model_tags(model_id, note)
+    tags = {"estimator": evaluation.name(estimator), "converged": str(converged).lower()}
+    mlflow.set_tags(tags | note)
+
+    # The printed address opens this view of the experiment: the best of the trainings come first.
+    view = views.store_trainings(estimator, params)
+    report.print_summary(estimator, params, split, scores, view)
 
 
 def read_params(argv=None):

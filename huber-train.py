@@ -11,7 +11,7 @@ from sklearn.preprocessing import StandardScaler
 import mlflow
 from scipy.stats import loguniform, uniform
 
-from wine import cli, dataset, evaluation, process, report, tracking
+from wine import cli, dataset, evaluation, process, report, tracking, views
 
 # sweep.py samples its candidates from SEARCH. It calls read_params([]) for the defaults,
 # split(table), build(**candidate) and, for the best candidate, train(params, split): a copy of this
@@ -33,6 +33,7 @@ def split(table):
 def train(params, split):
     """Fit, evaluate and record one model in the active run."""
     estimator = build(params["alpha"], params["epsilon"], params["max_iter"])
+    tracking.set_run_name(evaluation.describe(estimator, params))
     converged = evaluation.fit(estimator, split, hint="raise max_iter")
     # rmse, mae and r2 on the test set, on those of its rows that training has not seen, and of a
     # baseline that always predicts the mean.
@@ -55,15 +56,15 @@ def train(params, split):
     for file_name, figure in evaluation.plots(estimator, split).items():
         mlflow.log_figure(figure, file_name)
 
-    mlflow.set_tags(
-        {
-            "estimator": evaluation.name(estimator),
-            "converged": str(converged).lower(),
-            # MLflow shows this tag as the run's description.
-            "mlflow.note.content": report.description(estimator, params, split, scores),
-        }
-    )
-    report.print_summary(estimator, params, split, scores)
+    # MLflow shows this tag as the description, of the model and of the run.
+    note = {"mlflow.note.content": report.description(estimator, params, split, scores)}
+    mlflow.set_logged_model_tags(model_id, note)
+    tags = {"estimator": evaluation.name(estimator), "converged": str(converged).lower()}
+    mlflow.set_tags(tags | note)
+
+    # The printed address opens this view of the experiment: the best of the trainings come first.
+    view = views.store_trainings(estimator, params)
+    report.print_summary(estimator, params, split, scores, view)
 
 
 def read_params(argv=None):

@@ -208,13 +208,14 @@ def main():
             opponent = champion.estimator
 
     X, y = split.X_test[split.unseen], split.y_test[split.unseen]
-    metric = "average_precision" if classifier else "rmse"
+    metric, _ = evaluation.main_metric(challenger.estimator)
     scores, gains = compare(challenger.estimator, opponent, X, y)
     rival = f"version {version} of {name}" if champion else "the baseline"
     is_champion = champion is not None and champion.model_id == challenger.model_id
     promoted = not is_champion and (force or scores["gain_low"] > 0)
 
     with tracking.start_run():
+        tracking.set_run_name(f"Promotion of {evaluation.name(challenger.estimator)} to {name}")
         tracking.log_params(params)
         for model in filter(None, (challenger, champion)):
             tracking.log_input(test_set, "test", LoggedModelInput(model.model_id))

@@ -36,7 +36,7 @@ from joblib.externals.loky import (
 from matplotlib.figure import Figure
 from threadpoolctl import threadpool_limits
 
-from wine import UserError, cli, dataset, process, report, tracking
+from wine import UserError, cli, dataset, evaluation, process, report, tracking, views
 
 SCRIPTS = {"main": "train", "huber": "huber-train", "classifier": "clf-train"}
 FOLDS = 5
@@ -86,7 +86,8 @@ def make_folds(X, y, classifier, seed):
 
 def evaluate_candidate(number, candidate, estimator, X, y, folds, metric, scoring):
     """Cross-validate one candidate in a worker process; return what `tracking.log_trial` takes."""
-    trial = {"number": number, "started": time.time(), "params": candidate}
+    trial = {"number": number, "name": evaluation.describe(estimator, candidate)}
+    trial |= {"started": time.time(), "params": candidate}
     # With one thread, the last digits do not depend on how many processes share the machine.
     with warnings.catch_warnings(record=True) as caught, threadpool_limits(1):
         warnings.simplefilter("always")
@@ -194,13 +195,14 @@ def main():
     X, y = split.X_train, split.y_train  # The test set is kept for the best candidate.
     script_params = script.read_params([])
     defaults = {name: script_params[name] for name in inspect.signature(script.build).parameters}
-    classifier = is_classifier(script.build(**defaults))
+    estimator = script.build(**defaults)
+    classifier = is_classifier(estimator)
     folds = make_folds(X, y, classifier, params["seed"])
-    metric, scoring = "rmse", "neg_root_mean_squared_error"
-    if classifier:
-        metric = scoring = "average_precision"
+    metric, ascending = evaluation.main_metric(estimator)
+    scoring = metric if classifier else "neg_root_mean_squared_error"
 
     with tracking.start_run() as parent:
+        tracking.set_run_name(f"Sweep of {evaluation.name(estimator)}")
         tracking.log_params(params)
         trials = []
         candidates = sample_candidates(defaults, script.SEARCH, params["seed"])
@@ -234,7 +236,7 @@ def main():
         if n_failed:
             failed = f"{n_failed} of {len(trials)} candidates failed"
             print(f"{failed}: see the run's candidates.csv", file=sys.stderr)
-        sign = -1 if classifier else 1
+        sign = 1 if ascending else -1
         best = min(evaluated, key=lambda t: (sign * t["metrics"][f"cv_{metric}"], t["number"]))
         mlflow.log_metrics(best["metrics"] | {"n_failed": n_failed})
         script.train(script_params | best["params"] | {"data": params["data"]}, split)
@@ -246,14 +248,9 @@ def main():
             f"with the defaults {scores.get(0, math.nan):.4f}"
         )
         print("\nCompare them, the best one first:\n")
-        print(
-            report.ui_url(  # Sorted by a metric, trials are not hidden below their parent.
-                compareRunsMode="CHART",
-                searchFilter=f"tags.`mlflow.parentRunId` = '{parent.info.run_id}'",
-                orderByKey=f"metrics.`cv_{metric}`",
-                orderByAsc=str(not classifier).lower(),
-            )
-        )
+        run_id, names = parent.info.run_id, list(script.SEARCH)
+        view = views.store_trials(run_id, names, f"cv_{metric}", ascending)
+        print(report.ui_url(compareRunsMode="CHART", **view))
 
 
 if __name__ == "__main__":

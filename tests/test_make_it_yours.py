@@ -34,6 +34,7 @@ def test_another_table_with_other_columns_and_another_target(tmp_path):
         (r'DATA = "wine-quality.csv"', 'DATA = "diabetes.csv"'),
         (r"FEATURES = \[.*?\]", f"FEATURES = {columns}"),
         (r'TARGET = "quality"', 'TARGET = "target"'),
+        (r'TARGET_SCALE = "from 0 to 10"', 'TARGET_SCALE = "units of the progression"'),
     )
     edit(folder / "MLproject", ("wine-quality.csv", "diabetes.csv"))
     edit(folder / "clf-train.py", (r"TARGET_THRESHOLD = 7", "TARGET_THRESHOLD = 150"))

@@ -72,8 +72,8 @@ def test_inputs(recorded, project, entry_point):
 @pytest.mark.parametrize(
     ("entry_point", "plots"),
     [
-        ("main", {"predicted-against-measured", "residuals", "coefficients"}),
-        ("huber", {"predicted-against-measured", "residuals", "coefficients"}),
+        ("main", {"predicted-against-measured", "residuals", "effects"}),
+        ("huber", {"predicted-against-measured", "residuals", "effects"}),
         (
             "classifier",
             {"confusion-matrix", "roc-curve", "precision-recall-curve", "importances"},
@@ -94,15 +94,27 @@ def test_plots(project, client, run_ids, entry_point, plots):
         ("classifier", "ExtraTreesClassifier"),
     ],
 )
-def test_description_and_tags(recorded, entry_point, estimator):
+def test_description_and_tags(client, recorded, entry_point, estimator):
     tags = recorded[entry_point].data.tags
     assert (tags["estimator"], tags["converged"]) == (estimator, "true")
     description = tags["mlflow.note.content"]
+    (model,) = client.search_logged_models(
+        ["0"], f"source_run_id = '{recorded[entry_point].info.run_id}'"
+    )
+    assert model.tags["mlflow.note.content"] == description
     assert description.startswith(f"**{estimator}**")
     assert "only 20 wines are rated 3 and 5 are rated 9" in description
     for name, value in recorded[entry_point].data.metrics.items():
         if not name.startswith("n_"):
             assert f"{value:.4f}" in description
+
+
+def test_names(recorded):
+    assert {entry_point: run.info.run_name for entry_point, run in recorded.items()} == {
+        "main": "ElasticNet alpha=1.0 l1_ratio=0.1",
+        "huber": "HuberRegressor alpha=0.0001 epsilon=1.35 max_iter=100",
+        "classifier": "ExtraTreesClassifier n_estimators=80 max_depth=None predict_fn=predict",
+    }
 
 
 @pytest.mark.parametrize("entry_point", ENTRY_POINTS)
@@ -223,13 +235,21 @@ def test_address_from_another_folder(clone, empty_store, tmp_path, dot):
     """MLflow takes file:// plus a path that is there for a folder, any other for git's."""
     copy_store(empty_store, tmp_path)
     address = f"file://{clone}{dot}".replace(" ", "%20" if dot else " ")
-    typed = ("-P", "alpha=1", "--experiment-name", "new")  # alpha is logged as 1
+    typed = (
+        "-P",
+        "alpha=1",
+        "--experiment-name",
+        "new",
+        "--run-name",
+        "my-own-name",
+    )  # alpha is logged as 1
     done = run_command("mlflow", "run", address, *LOCAL, *typed, cwd=tmp_path)
     assert done.status == 0, done.err
     assert ("Fetched" in done.err) == bool(dot)
     run_id = run_id_in(done.out)
     run = client_of(tmp_path).get_run(run_id)
     assert (run.info.status, run.data.params["alpha"]) == ("FINISHED", "1")
+    assert run.info.run_name == "my-own-name"
     # an experiment that is not there is made
     experiment = client_of(tmp_path).get_experiment_by_name("new").experiment_id
     assert run.info.experiment_id == experiment != "0"

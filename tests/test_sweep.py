@@ -55,8 +55,10 @@ def test_every_candidate_is_a_child(swept):
         assert run.data.tags["converged"] == "true"
         assert run.data.tags["mlflow.source.name"] == parent.data.tags["mlflow.source.name"]
         assert run.info.end_time >= run.info.start_time >= parent.info.start_time
-    names = {run.info.run_name for run in children}
-    assert names == {"defaults", *(f"trial {number}" for number in range(1, 12))}
+        params = " ".join(f"{name}={run.data.params[name]}" for name in ("alpha", "l1_ratio"))
+        assert run.info.run_name == f"ElasticNet {params}"
+    assert {run.data.tags["trial"] for run in children} == {str(number) for number in range(12)}
+    assert parent.info.run_name == "Sweep of ElasticNet"
 
 
 def test_candidates_as_recorded(swept):
@@ -65,7 +67,7 @@ def test_candidates_as_recorded(swept):
     assert listed.index.tolist() == list(range(12))
     assert listed.loc[0, ["alpha", "l1_ratio"]].tolist() == [1.0, 0.1]
     for run in children:
-        row = listed.loc[int(run.info.run_name.replace("defaults", "0").split()[-1])]
+        row = listed.loc[int(run.data.tags["trial"])]
         assert run.data.metrics["cv_rmse"] == row["cv_rmse"]
         assert float(run.data.params["alpha"]) == row["alpha"]
 
@@ -149,12 +151,12 @@ def test_no_more_candidates_than_there_are(run_script, new_store, monkeypatch):
 def when_trial_begins(monkeypatch):
     """Return a function that lets another one be called as soon as the run of a trial is there."""
 
-    def arrange(name, action):
+    def arrange(number, action):
         create_run = mlflow.MlflowClient.create_run
 
         def create(*arguments, **keywords):
             run = create_run(*arguments, **keywords)
-            if keywords.get("run_name") == name:
+            if keywords.get("tags", {}).get("trial") == str(number):
                 action()
             return run
 
@@ -165,14 +167,14 @@ def when_trial_begins(monkeypatch):
 
 @pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_while_a_trial_is_logged(signum, run_script, new_store, when_trial_begins):
-    when_trial_begins("trial 3", lambda: os.kill(os.getpid(), signum))
+    when_trial_begins(3, lambda: os.kill(os.getpid(), signum))
     result = run_script("sweep.py", "main", 2**31 - 1)  # so many are not drawn in advance
     assert_one_line_error(result, "sweep.py: interrupted", status=130)
     parent, children = sweep_in(new_store)
     assert parent.info.status == "KILLED"
     assert {run.info.status for run in children} == {"FINISHED"}
     assert len(children) == len(candidates(new_store)) >= 1
-    assert "trial 3" in {run.info.run_name for run in children}
+    assert "3" in {run.data.tags["trial"] for run in children}
 
 
 def test_killed_process(run_script, new_store, when_trial_begins):
@@ -180,7 +182,7 @@ def test_killed_process(run_script, new_store, when_trial_begins):
         for child in multiprocessing.active_children():
             os.kill(child.pid, signal.SIGKILL)
 
-    when_trial_begins("trial 3", kill_all)
+    when_trial_begins(3, kill_all)
     result = run_script("sweep.py", "main", 200, 42, 2)
     assert result.status == 1
     said = "sweep.py: jobs: one of 2 processes was killed, as happens when the memory is full; "
@@ -197,7 +199,7 @@ def test_no_more_processes_than_trials_and_cores(
     trials, most, run_script, new_store, when_trial_begins
 ):
     processes = []
-    when_trial_begins("defaults", lambda: processes.extend(multiprocessing.active_children()))
+    when_trial_begins(0, lambda: processes.extend(multiprocessing.active_children()))
     result = run_script("sweep.py", "main", trials, 42, 64)
     assert result.status == 0, result.err
     assert 1 <= len(processes) <= most

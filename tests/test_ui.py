@@ -7,7 +7,7 @@ import shutil
 
 import pytest
 
-from helpers import environment, free_port, run_command, start_server
+from helpers import environment, free_port, run_command, runs_of, start_server
 
 BROWSER = next(filter(shutil.which, ("chromium", "google-chrome", "chrome")), None)
 OPTIONS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-background-networking"]
@@ -73,11 +73,26 @@ def test_experiment(open_page, project, address, shown):
     assert [text for text in shown if text not in page] == []
 
 
-def test_candidates_of_a_sweep_are_charted_the_best_one_first(open_page, swept):
+def test_printed_address_opens_the_trainings_the_best_first(open_page, project, trained):
+    address = re.search(r"http://127.0.0.1:5050(/\S+)", trained["main"].out)[1]
+    shown = ["HuberRegressor alpha", "ElasticNet alpha", "rmse_unseen", "l1_ratio", "matching runs"]
+    page = open_page(project, address, shown)
+    for column in ("rmse_unseen", "rmse", "rmse_baseline", "alpha", "l1_ratio", "estimator"):
+        assert f">{column}<" in page
+    names = re.findall(r">((?:ElasticNet|HuberRegressor) alpha=[^<]*)<", page)
+    assert names[:1] == ["HuberRegressor alpha=0.0001 epsilon=1.35 max_iter=100"]
+    assert names[-1] == "ElasticNet alpha=1.0 l1_ratio=0.1"
+    assert "ExtraTreesClassifier" not in page  # It has no rmse.
+
+
+def test_sweeps_address_opens_its_candidates_as_charts_the_best_first(open_page, swept):
     folder, printed = swept
     address = re.search(r"http://127.0.0.1:5050(/\S+CHART\S+)", printed)[1]
-    page = open_page(folder, address, ["Model metrics", "trial 11", "defaults"])
-    candidates = re.findall(r">(trial \d+|defaults)<", page)
-    assert len(set(candidates)) == 12
-    assert candidates[0] == "trial 6"
-    assert "Model metrics" in page
+    shown = ["Parallel Coordinates", "alpha vs. cv_rmse", "l1_ratio vs. cv_rmse", "matching runs"]
+    page = open_page(folder, address, shown)
+    assert [text for text in shown if text not in page] == []
+    candidates = re.findall(r">(ElasticNet alpha=[^<]*)<", page)
+    children = [run for run in runs_of(folder) if "trial" in run.data.tags]
+    best = min(children, key=lambda run: run.data.metrics["cv_rmse"])
+    assert candidates[0] == best.info.run_name
+    assert set(candidates) == {run.info.run_name for run in children}

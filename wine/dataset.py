@@ -13,7 +13,7 @@ import pandas as pd
 
 from wine import UserError
 
-# A copy of the project for another table changes these four; see "Make it yours" in the README.
+# A copy of the project for another table changes these five; see docs/make-it-yours.rst.
 NOUN = "wine"  # what one row of the table is, in the singular
 DATA = "wine-quality.csv"
 FEATURES = [
@@ -30,6 +30,7 @@ FEATURES = [
     "alcohol",
 ]
 TARGET = "quality"
+TARGET_SCALE = "from 0 to 10"  # the unit of the target, for the axes of the plots
 
 # scikit-learn's trees compute with 32 bits, whose largest number is 3.4e38; a scaler may divide by
 # a small number before that. A float64 holds each whole number below 2**53.

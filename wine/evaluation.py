@@ -7,13 +7,16 @@ from sklearn import metrics
 from sklearn.base import is_classifier
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.exceptions import ConvergenceWarning
+from sklearn.inspection import permutation_importance
 from sklearn.model_selection import FixedThresholdClassifier
 
+import joblib
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
 from wine import UserError
+from wine.dataset import NOUN, TARGET_SCALE
 
 # The names in MLflow of a metric in each column of what `evaluate` returns.
 METRIC_NAMES = {"test": "{}", "unseen": "{}_unseen", "baseline": "{}_baseline"}
@@ -30,6 +33,24 @@ def final_step(estimator):
 def name(estimator):
     """Return the name of the estimator's class, or of that of a Pipeline's last step."""
     return type(final_step(estimator)).__name__
+
+
+def describe(estimator, params):
+    """Return the name of an estimator with its parameters, for instance ``Ridge alpha=1.0``.
+
+    Parameters
+    ----------
+    estimator : scikit-learn estimator
+        The estimator.
+    params : dict
+        The script's parameters, of which the table is not one of the estimator.
+
+    Returns
+    -------
+    str
+    """
+    params = [f"{key}={value}" for key, value in params.items() if key != "data"]
+    return " ".join([name(estimator), *params])
 
 
 def get_params(estimator):
@@ -60,6 +81,24 @@ def get_params(estimator):
         for key, value in step.get_params().items()
         if key != "estimator"  # Of a threshold's classifier, only the parameters are shown.
     }
+
+
+def main_metric(estimator):
+    """Return the metric by which models of a kind are compared, and whether the lowest is the best.
+
+    Parameters
+    ----------
+    estimator : scikit-learn regressor or classifier
+        It says of which kind.
+
+    Returns
+    -------
+    name : str
+        rmse or average_precision.
+    ascending : bool
+        Whether the lowest is the best.
+    """
+    return ("average_precision", False) if is_classifier(estimator) else ("rmse", True)
 
 
 def fit(estimator, split, hint):
@@ -210,10 +249,14 @@ def _classifier_metrics(estimator, X, y):
 def plots(estimator, split):
     """Draw the predictions on the test set, and what the model has learned.
 
+    All test rows are shown beside the unseen ones, which have no identical copy in the training
+    set. A linear model is shown by the effect of each measurement, other models by the permutation
+    importance on the unseen rows (Breiman, Machine Learning 45:5-32, 2001).
+
     Parameters
     ----------
     estimator : scikit-learn regressor or classifier
-        Fitted.
+        Fitted; a classifier knows the classes 0 and 1.
     split : wine.dataset.Split
         The table, split.
 
@@ -222,57 +265,101 @@ def plots(estimator, split):
     dict
         A matplotlib Figure for each file name.
     """
-    X, y = split.X_test, split.y_test
+    subsets = [(f"all {len(split.y_test)} test {NOUN}s", split.X_test, split.y_test)]
+    if split.y_test[split.unseen].nunique() > 1:
+        X, y = split.X_test[split.unseen], split.y_test[split.unseen]
+        subsets.append((f"the {len(y)} unseen of them", X, y))
     figures = {}
 
     def axes(file_name, title):
-        figures[file_name] = Figure(figsize=(6.4, 4.8), layout="constrained")
-        return figures[file_name].subplots(subplot_kw={"title": title})
+        figures[file_name] = Figure(figsize=(6.4, 4.8), dpi=150, layout="constrained")
+        return figures[file_name].subplots(subplot_kw={"title": f"{name(estimator)}: {title}"})
 
     if is_classifier(estimator):
-        y_score = estimator.predict_proba(X)[:, 1]
-        metrics.ConfusionMatrixDisplay.from_predictions(
-            y, estimator.predict(X), ax=axes("confusion-matrix.png", "Confusion matrix")
-        )
-        metrics.RocCurveDisplay.from_predictions(
-            y,
-            y_score,
-            name=name(estimator),
-            plot_chance_level=True,
-            ax=axes("roc-curve.png", "ROC curve"),
-        )
-        metrics.PrecisionRecallDisplay.from_predictions(
-            y,
-            y_score,
-            name=name(estimator),
-            plot_chance_level=True,
-            ax=axes("precision-recall-curve.png", "Precision-recall curve"),
-        )
+        _plot_classifier(estimator, subsets, axes)
     else:
-        y_pred = estimator.predict(X)
-        for kind, file_name, title in (
-            ("actual_vs_predicted", "predicted-against-measured.png", "Measured and predicted"),
-            ("residual_vs_predicted", "residuals.png", "Residuals"),
+        _plot_regressor(estimator, subsets, axes)
+    if hasattr(final_step(estimator), "coef_"):
+        ax = axes("effects.png", "effect of one standard deviation")
+        # Coefficients belong to the units of their measurements, and cannot be compared.
+        scaled = estimator[:-1].transform(split.X_train) if hasattr(estimator, "steps") else None
+        spread = np.std(split.X_train if scaled is None else scaled, axis=0)
+        effects = pd.Series(np.asarray(final_step(estimator).coef_ * spread), split.X_train.columns)
+        effects = effects.sort_values(key=np.abs)
+        ax.barh(effects.index, effects)
+        ax.axvline(0, color="black", linewidth=0.8)
+        ax.set_xlabel(f"change of the predicted {split.y_train.name}, {TARGET_SCALE}")
+    else:
+        label, X, y = subsets[-1]
+        metric, _ = main_metric(estimator)
+        scoring = metric if is_classifier(estimator) else "neg_root_mean_squared_error"
+        with joblib.parallel_config("threading", n_jobs=-1):
+            drops = permutation_importance(
+                estimator, X, y, scoring=scoring, n_repeats=5, random_state=42
+            )
+        order = np.argsort(drops.importances_mean)
+        ax = axes("importances.png", "permutation importance")
+        ax.boxplot(drops.importances[order].T, orientation="horizontal", widths=0.6)
+        ax.set_yticks(range(1, len(order) + 1), X.columns[order])
+        ax.axvline(0, color="black", linewidth=0.8)
+        ax.set_xlabel(f"{metric} lost on {label.removesuffix(' of them')}, by 5 shuffles")
+    return figures
+
+
+def _plot_classifier(estimator, subsets, axes):
+    _, X, y = subsets[0]
+    metrics.ConfusionMatrixDisplay.from_predictions(
+        y,
+        estimator.predict(X),
+        display_labels=["other", y.name],
+        colorbar=False,
+        ax=axes("confusion-matrix.png", subsets[0][0]),
+    )
+    roc = axes("roc-curve.png", "ROC curve")
+    precision_recall = axes("precision-recall-curve.png", "precision-recall curve")
+    for number, (label, X, y) in enumerate(subsets):
+        y_score, y_pred = estimator.predict_proba(X)[:, 1], estimator.predict(X)
+        is_last = number == len(subsets) - 1
+        for ax, display in (
+            (roc, metrics.RocCurveDisplay),
+            (precision_recall, metrics.PrecisionRecallDisplay),
         ):
+            display.from_predictions(y, y_score, name=label, plot_chance_level=is_last, ax=ax)
+        # The point of each curve that belongs to the classes that the model predicts.
+        label = "the predicted classes" if is_last else None
+        recall = metrics.recall_score(y, y_pred)
+        roc.plot(1 - metrics.recall_score(y, y_pred, pos_label=0), recall, "ko", label=label)
+        precision = metrics.precision_score(y, y_pred, zero_division=0)
+        precision_recall.plot(recall, precision, "ko", label=label)
+    roc.set(xlabel="share of the others called good", ylabel="share of the good that are found")
+    precision_recall.set(xlabel="recall", ylabel="precision")
+    for ax in (roc, precision_recall):
+        ax.legend()
+
+
+def _plot_regressor(estimator, subsets, axes):
+    target = f"{subsets[0][2].name}, {TARGET_SCALE}"
+    for kind, file_name, title, x, y_label in (
+        (
+            "actual_vs_predicted",
+            *("predicted-against-measured.png", "measured and predicted"),
+            *(f"predicted {target}", f"measured {target}"),
+        ),
+        (
+            "residual_vs_predicted",
+            *("residuals.png", "residuals"),
+            *(f"predicted {target}", "measured minus predicted"),
+        ),
+    ):
+        ax = axes(file_name, title)
+        for (label, X, y), color in zip(subsets, ("tab:gray", "tab:blue"), strict=False):
             metrics.PredictionErrorDisplay.from_predictions(
                 y,
-                y_pred,
+                estimator.predict(X),
                 kind=kind,
                 subsample=None,
-                scatter_kwargs={"alpha": 0.2},
-                ax=axes(file_name, title),
+                scatter_kwargs={"alpha": 0.3, "color": color, "label": label, "s": 12},
+                ax=ax,
             )
-
-    weights = {
-        "coefficients": getattr(final_step(estimator), "coef_", None),
-        "importances": getattr(final_step(estimator), "feature_importances_", None),
-    }
-    for kind, values in weights.items():
-        if values is not None:
-            ax = axes(f"{kind}.png", kind.capitalize())
-            order = np.argsort(np.abs(values))
-            ax.barh(X.columns[order], np.asarray(values)[order])
-            ax.axvline(0, color="black", linewidth=0.8)
-            scale = "raw" if final_step(estimator) is estimator else "transformed"
-            ax.set_xlabel(f"{kind} of the {scale} measurements")
-    return figures
+        ax.set(xlabel=x, ylabel=y_label)
+        ax.legend()

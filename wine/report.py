@@ -52,13 +52,15 @@ def description(estimator, params, split, scores):
     )
 
 
-def print_summary(estimator, params, split, scores):
+def print_summary(estimator, params, split, scores, view):
     """Print the parameters, the metrics, and the next commands with the active run's ID filled in.
 
     Parameters
     ----------
     estimator, params, split, scores
         As `description` takes them.
+    view : dict
+        What the printed address shows, as `ui_url` takes it.
     """
     model = f"-m runs:/{mlflow.active_run().info.run_id}/model --env-manager local"
     print_text(
@@ -75,7 +77,7 @@ mlflow models serve {model} --port 5001
 
 mlflow models predict {model} -t csv -i "{PROJECT / "predict.csv"}"
 
-{_ui_command()}{ui_url()}
+{_ui_command()}{ui_url(**view)}
 """
     )
 

@@ -25,7 +25,8 @@ from mlflow.exceptions import MlflowException
 from mlflow.models import ModelSignature
 from mlflow.types import ColSpec, Schema, TensorSpec
 from mlflow.utils.file_utils import local_file_uri_to_path
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID
+from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
+from mlflow.utils.name_utils import _GENERATOR_NOUNS, _GENERATOR_PREDICATES
 from mlflow.utils.uri import is_local_uri
 
 from wine import UserError
@@ -133,6 +134,19 @@ def _one_line(what, error):
     if reason.startswith("API request"):  # The server has not answered, whatever was asked of it.
         reason += "; MLFLOW_TRACKING_URI names the server, MLFLOW_HTTP_REQUEST_TIMEOUT the wait"
     return UserError(f"{what}: {reason}")
+
+
+def set_run_name(name):
+    """Name the active run, unless its user has named it, as `mlflow run --run-name` does.
+
+    Parameters
+    ----------
+    name : str
+        The name, in place of the random one that MLflow gives.
+    """
+    predicate, *_ = words = mlflow.get_run(mlflow.active_run().info.run_id).info.run_name.split("-")
+    if len(words) == 3 and predicate in _GENERATOR_PREDICATES and words[1] in _GENERATOR_NOUNS:
+        mlflow.set_tag(MLFLOW_RUN_NAME, name)
 
 
 def log_params(params):
@@ -282,7 +296,7 @@ def _output_schema(estimator, predict_fn):
     return Schema([ColSpec("long" if is_classifier(estimator) else "double")])
 
 
-def log_trial(number, started, params, metrics=None, converged=None, error=None):
+def log_trial(number, name, started, params, metrics=None, converged=None, error=None):
     """Log one candidate of a search as a finished run below the active one.
 
     `mlflow.start_run(nested=True)` cannot be told when the evaluation was started.
@@ -291,6 +305,8 @@ def log_trial(number, started, params, metrics=None, converged=None, error=None)
     ----------
     number : int
         The candidate's number; 0 are the defaults.
+    name : str
+        The name of its run.
     started : float
         When its evaluation was started, in seconds since the epoch.
     params : dict
@@ -304,14 +320,14 @@ def log_trial(number, started, params, metrics=None, converged=None, error=None)
     """
     parent = mlflow.active_run()
     tags = {key: value for key, value in parent.data.tags.items() if key in INHERITED}
-    tags |= {MLFLOW_PARENT_RUN_ID: parent.info.run_id}
+    tags |= {MLFLOW_PARENT_RUN_ID: parent.info.run_id, "trial": str(number)}
     tags |= {"error": error} if error else {"converged": str(converged).lower()}
     client, now = mlflow.MlflowClient(), int(time.time() * 1000)
     run = client.create_run(
         parent.info.experiment_id,
         start_time=int(started * 1000),
         tags=tags,
-        run_name=f"trial {number}" if number else "defaults",
+        run_name=name,
     )
     client.log_batch(
         run.info.run_id,

@@ -1,0 +1,109 @@
+"""Views: what MLflow's UI opens on, stored in the experiment as its own Share button stores it."""
+
+import json
+
+import mlflow
+from mlflow.exceptions import MlflowException
+
+from wine import evaluation
+
+PREFIX = "mlflow.sharedViewState."  # of an experiment's tag; the rest is the key in the address
+
+
+def store_trainings(estimator, params):
+    """Store the view of an experiment's trainings: the best on the unseen test rows comes first.
+
+    Its columns are the metric on these rows, on the whole test set and of the baseline, and the
+    parameters. Trials and other runs are left out, as they have no such metric.
+
+    Parameters
+    ----------
+    estimator : scikit-learn regressor or classifier
+        It says which metric is shown.
+    params : dict
+        The script's parameters.
+
+    Returns
+    -------
+    dict
+        What `wine.report.ui_url` takes to open the view; empty if it cannot be stored.
+    """
+    metric, ascending = evaluation.main_metric(estimator)
+    names = [name for name in params if name != "data"]
+    unseen, *others = (f"metrics.`{metric}{suffix}`" for suffix in ("_unseen", "", "_baseline"))
+    columns = ["tags.`estimator`", unseen, *others, *(f"params.`{name}`" for name in names)]
+    state = _table(columns, f"{unseen} > 0", unseen, ascending)
+    return _store("-".join([metric, *names]), state)
+
+
+def store_trials(run_id, names, metric, ascending):
+    """Store the view of a sweep's trials: parallel coordinates, and a chart for each parameter.
+
+    Parameters
+    ----------
+    run_id : str
+        The sweep's run.
+    names : list of str
+        The parameters that were searched.
+    metric : str
+        The trials' metric.
+    ascending : bool
+        Whether the lowest is the best.
+
+    Returns
+    -------
+    dict
+        As `store_trainings` returns it.
+    """
+    columns = [f"metrics.`{metric}`", *(f"params.`{name}`" for name in names)]
+    state = _table(columns, f"tags.`mlflow.parentRunId` = '{run_id}'", columns[0], ascending)
+    section = {"uuid": "trials", "name": "Trials", "display": True, "isReordered": False}
+    chart = {"metricSectionId": "trials", "deleted": False, "isGenerated": False}
+    parallel = chart | {
+        "type": "PARALLEL",
+        "uuid": "parallel",
+        "runsCountToCompare": 100,
+        "showAllRuns": True,
+        "selectedParams": names,
+        "selectedMetrics": [metric],
+    }
+    scatters = [
+        chart
+        | {
+            "type": "SCATTER",
+            "uuid": f"scatter-{name}",
+            "runsCountToCompare": 100,
+            "xaxis": {"key": name, "type": "PARAM"},
+            "yaxis": {"key": metric, "type": "METRIC"},
+        }
+        for name in names
+    ]
+    state |= {"compareRunSections": [section], "compareRunCharts": [parallel, *scatters]}
+    # Charts would draw only the first ten runs.
+    state |= {"runsHiddenMode": "SHOWALL"}
+    return _store(f"sweep-{run_id}", state)
+
+
+def _table(columns, search, order, ascending):
+    """Return the state of a table of runs, in the names of MLflow's front end."""
+    return {
+        "selectedColumns": columns,
+        "searchFilter": search,
+        "orderByKey": order,
+        "orderByAsc": ascending,
+        "runsExpanded": {},
+        "runsPinned": [],
+        "runsHidden": [],
+        "groupsExpanded": {},
+    }
+
+
+def _store(key, state):
+    """Store a view unless there is one of that key, which somebody may have changed."""
+    client, experiment_id = mlflow.MlflowClient(), mlflow.active_run().info.experiment_id
+    try:
+        if PREFIX + key not in client.get_experiment(experiment_id).tags:
+            client.set_experiment_tag(experiment_id, PREFIX + key, json.dumps(state))
+    except MlflowException:  # On a team's server, not every member may change the experiment.
+        return {}
+    return {"viewStateShareKey": key}
