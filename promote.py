@@ -19,7 +19,8 @@ from mlflow.entities import LoggedModelInput
 from mlflow.exceptions import MlflowException
 from scipy.stats import bootstrap
 
-from wine import UserError, cli, dataset, evaluation, process, report, scoring, tracking
+from wine import UserError, cli, dataset, evaluation, process, report, tracking
+from wine.scoring.model import load
 
 NOT_PROMOTED = 3
 N_RESAMPLES = 1000
@@ -185,7 +186,7 @@ def main():
     table = dataset.load(params["data"])
     with tracking.one_line_errors("name: MLflow's registry cannot be used"):
         version = find_version(name, "champion")
-        challenger = scoring.load(params["model"])
+        challenger = load(params["model"])
         classifier = is_classifier(challenger.estimator)
         # Both are judged by the test set of the script that trained them.
         script = importlib.import_module("clf-train" if classifier else "train")
@@ -195,7 +196,7 @@ def main():
 
         champion, opponent = None, evaluation.baseline(challenger.estimator, split)
         if version is not None:
-            champion = scoring.load(f"models:/{name}/{version}")
+            champion = load(f"models:/{name}/{version}", "name")
             if is_classifier(champion.estimator) != classifier:
                 kinds = ("a classifier", "a regressor")
                 received, allowed = kinds if classifier else reversed(kinds)

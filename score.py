@@ -13,30 +13,42 @@ from matplotlib.figure import Figure
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import LoggedModelInput
 
-from wine import cli, pieces, process, scoring, tracking
+from wine import cli, process, tracking
+from wine.scoring import rows
+from wine.scoring.local import LocalScorer
+from wine.scoring.model import load
 
-REJECTED = 3
+REJECTED = 3  # exit status
 
 
 def log_scoring(model, source, output, counts, seconds):
     """Log the tables, the numbers of rows and a histogram of the predictions in the active run."""
     for path, context in ((source, "input"), (output, "output")):
         dataset = MetaDataset(tracking.dataset_source(path), name=Path(path).name)
-        mlflow.log_input(dataset, context=context, model=LoggedModelInput(model.model_id))
-    rows = counts.scored + counts.rejected
+        tracking.log_input(dataset, context, LoggedModelInput(model.model_id))
+    n_rows = counts.scored + counts.rejected
     mlflow.log_metrics(
-        {"rows": rows, "rejected_rows": counts.rejected, "rows_per_second": rows / seconds}
+        {"rows": n_rows, "rejected_rows": counts.rejected, "rows_per_second": n_rows / seconds}
     )
     if counts.scored:
-        figure = Figure(figsize=(6.4, 4.8), layout="constrained")
+        figure = Figure(figsize=(6.4, 4.8), dpi=150, layout="constrained")
         ax = figure.subplots()
         ax.stairs(counts.histogram, counts.edges, fill=True)
-        ax.set(xlabel=model.answers[-1], ylabel="rows", title=f"{counts.scored:,} rows scored")
+        ax.set(xlabel=model.outputs[-1], ylabel="rows", title=f"{counts.scored:,} rows scored")
         mlflow.log_figure(figure, "predictions.png")
 
 
-def main():
-    """Read the command line, open model and table, score, record."""
+def open_table(params):
+    """Return the engine that is to score the table."""
+    if params["engine"] == "local":
+        return LocalScorer(params["input"])
+    from wine.scoring.spark import SparkScorer  # It needs pyspark, and Java.
+
+    return SparkScorer(params["input"], params["master"])
+
+
+def read_params():
+    """Read the parameters from the command line, in the order in which MLproject passes them."""
     parser = cli.Parser(__doc__)
     parser.require("model", str, "its address: runs:/, models:/ or a path")
     parser.require("input", str, "path of the table: .csv, .csv.gz or .parquet")
@@ -44,25 +56,31 @@ def main():
     parser.add("overwrite", cli.choice("false", "true"), "false", "replace the output?")
     parser.add("engine", cli.choice("local", "spark"), "local", "what does the work")
     parser.add("master", str, "local[*]", "where Spark runs")
-    parameters = parser.read()
+    return parser.read()
 
-    if parameters["engine"] == "spark":
-        from wine import spark  # which needs an extra, and Java
 
-        table = spark.Table(parameters["input"], parameters["master"])
-    else:
-        table = pieces.Table(parameters["input"])
-    output = table.place(parameters["output"], overwrite=parameters["overwrite"] == "true")
-    model = scoring.load(parameters["model"])
-    scoring.check_columns(model, table.columns, parameters["input"])
+def main():
+    """Open the model and the table, score, record."""
+    params = read_params()
+    overwrite = params["overwrite"] == "true"
+    with open_table(params) as table:
+        output = table.place(params["output"], overwrite)
+        model = load(params["model"])
+        rows.check_columns(table.schema, model, params["input"])
 
-    with tracking.start_run():
-        tracking.log_params(parameters)
-        started = time.monotonic()
-        counts = table.score(model, output)
-        log_scoring(model, table.source, output, counts, time.monotonic() - started)
-    said = f"{counts.scored} rows scored into {output}, {counts.rejected} rejected"
-    print(f"{said} into {output}.rejected.csv" if counts.rejected else said)
+        with tracking.start_run():
+            tracking.set_run_name(f"Scoring of {Path(params['input']).name}")
+            tracking.log_params(params)
+            started = time.monotonic()
+            counts = table.score(model, output, overwrite)
+            log_scoring(model, table.source, output, counts, time.monotonic() - started)
+
+    result = f"{counts.scored} rows scored into {output}, {counts.rejected} rejected"
+    if counts.rejected:
+        result += f" into {output}.rejected.csv"
+    if counts.rejected_lines > counts.rejected:
+        result += f", which are {counts.rejected_lines} lines of the input"
+    process.print_text(result)
     sys.exit(REJECTED if counts.rejected else 0)
 
 
