@@ -96,7 +96,13 @@ class LocalScorer(Scorer):
         self._has_rows = True
         with self._reading():
             if self._suffix == ".parquet":
-                self.schema = pa.parquet.read_schema(self.source)
+                schema = pa.parquet.read_schema(self.source)
+                # Arrow cannot take rows out of a string_view.
+                fields = [
+                    field.with_type(pa.string()) if field.type == pa.string_view() else field
+                    for field in schema
+                ]
+                self.schema = pa.schema(fields, schema.metadata)
                 return
             opened = gzip.open if self._suffix == ".csv.gz" else open
             with opened(self.source, "rt", encoding="utf-8-sig", newline="") as lines:
@@ -134,7 +140,7 @@ class LocalScorer(Scorer):
         for table in file.iter_batches(PARQUET_ROWS):
             before, done = done, done + len(table)
             percent = 100 * done // length - 100 * before // length
-            yield Batch(np.arange(before + 1, done + 1), table, [], percent)
+            yield Batch(np.arange(before + 1, done + 1), table.cast(self.schema), [], percent)
 
     def _csv(self):
         malformed = collections.deque()  # The reader is ahead of the batches.

@@ -12,7 +12,7 @@ from wine import UserError
 from wine.dataset import MAX_FEATURE
 
 NUMBER = r"^[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?$"
-MAX_INTEGER = 2**53  # float64 holds each whole number up to this one.
+MAX_INTEGER = 2**53 - 1  # float64 holds each whole number up to this one.
 LONGEST_CELL = 200  # characters of a cell that a reason repeats
 OUT_OF_RANGE = "<value out of range"  # Arrow's text for a date that has no text
 

@@ -126,7 +126,7 @@ class SparkScorer(Scorer):
 
     def __init__(self, data, master):
         self._suffix = suffix("input", data.rstrip("/"))
-        self._spark = start(master)
+        self._spark, self._parts = start(master), []
         try:
             self._open(data)
         except BaseException:
@@ -152,9 +152,11 @@ class SparkScorer(Scorer):
             self.schema = to_arrow_schema(T.StructType(self._fields))
 
     def close(self):
-        """Stop Spark."""
+        """Stop Spark, and remove what a task that was cancelled has still written."""
         with contextlib.suppress(Py4JError, PySparkException):
             self._spark.stop()
+            for files, part in self._parts:
+                files.delete(part, True)
 
     def _files(self, path):
         """Return the file system of a path, and the path as that has it."""
@@ -219,7 +221,7 @@ class SparkScorer(Scorer):
         return counts
 
     def _write_scored(self, model, shared, path, format_):
-        is_csv, names = self._suffix != ".parquet", self._names
+        is_csv, names, all_names = self._suffix != ".parquet", self._names, self._rows.columns
         fields = [
             # A text that is a number becomes one where the format tells the two apart.
             T.StructField(field.name, T.DoubleType())
@@ -236,6 +238,7 @@ class SparkScorer(Scorer):
 
         def score(batches):
             for batch in batches:
+                batch = batch.rename_columns(all_names)
                 X, reasons = _validate(batch, shared.value.columns)
                 is_valid = np.ones(len(batch), dtype=bool)
                 is_valid[[*reasons]] = False
@@ -255,7 +258,7 @@ class SparkScorer(Scorer):
                 )
 
         read, written = Observation(), Observation()
-        table = self._rows.observe(read, F.count("*").alias("rows"))
+        table = _numbered_columns(self._rows.observe(read, F.count("*").alias("rows")))
         bins = F.histogram_numeric(model.outputs[-1], F.lit(HISTOGRAM_BINS)).alias("bins")
         table = table.mapInArrow(score, schema).observe(written, F.count("*").alias("rows"), bins)
         _write(table, path, format_)
@@ -276,6 +279,7 @@ class SparkScorer(Scorer):
 
         def reject(batches):
             for batch in batches:
+                batch = batch.rename_columns(all_names)
                 _, reasons = _validate(batch, columns)
                 if reasons:
                     taken = batch.take(pa.array([*reasons]))
@@ -285,9 +289,9 @@ class SparkScorer(Scorer):
                     found += [rows.texts(taken.column(name)) for name in names]
                     yield pa.RecordBatch.from_arrays(found, [name for name, _ in fields])
 
-        numbered = self._rows.withColumns(_row_ids())
-        written = Observation()
-        table = self._numbered(numbered.mapInArrow(reject, schema))
+        table, written = self._rows.withColumns(_row_ids()), Observation()
+        all_names = table.columns
+        table = self._numbered(_numbered_columns(table).mapInArrow(reject, schema))
         table = table.observe(written, F.sum("lines").alias("lines")).drop("lines")
         _write(table, path, ".csv")
         return written.get["lines"]
@@ -308,10 +312,11 @@ class SparkScorer(Scorer):
 
     @contextlib.contextmanager
     def _partial(self, output):
-        """Give the name of a folder beside an output, and remove it in the end."""
+        """Give the name of a folder beside an output; `close` removes it, too."""
         files, path = self._files(output)
         name = f".{path.getName()}.{uuid.uuid4().hex}.partial"
         _, part = self._files(f"{path.getParent()}/{name}")
+        self._parts.append((files, part))
         try:
             yield part.toString()
         except BaseException:
@@ -343,6 +348,11 @@ def _validate(batch, columns):
             if text is not None
         }
     return X, dict(sorted(reasons.items()))
+
+
+def _numbered_columns(table):
+    """Give the columns names that `mapInArrow` can take, which resolves dots and backticks."""
+    return table.toDF(*[f"c{position}" for position in range(len(table.columns))])
 
 
 def _row_ids():
