@@ -67,7 +67,7 @@ def train(params, split):
 
     # Given a dataset and a model, MLflow shows the metrics beside the model, too.
     model_id = tracking.log_model(
-        estimator, split.X_test, trusted_types=TRUSTED_TYPES, predict_fn=params["predict_fn"]
+        estimator, split, trusted_types=TRUSTED_TYPES, predict_fn=params["predict_fn"]
     ).model_id
     mlflow.log_metrics({"n_train": len(split.y_train)}, dataset=training_set, model_id=model_id)
     sizes = {"n_test": len(split.y_test), "n_unseen": int(split.unseen.sum())}

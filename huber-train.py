@@ -47,7 +47,7 @@ def train(params, split):
     tracking.log_input(test_set, context="test")
 
     # Given a dataset and a model, MLflow shows the metrics beside the model, too.
-    model_id = tracking.log_model(estimator, split.X_test).model_id
+    model_id = tracking.log_model(estimator, split).model_id
     mlflow.log_metrics({"n_train": len(split.y_train)}, dataset=training_set, model_id=model_id)
     sizes = {"n_test": len(split.y_test), "n_unseen": int(split.unseen.sum())}
     mlflow.log_metrics(sizes | evaluation.flatten(scores), dataset=test_set, model_id=model_id)

@@ -14,7 +14,7 @@ from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import LoggedModelInput
 
 from wine import cli, process, tracking
-from wine.scoring import rows
+from wine.scoring import drift, rows
 from wine.scoring.local import LocalScorer
 from wine.scoring.model import load
 
@@ -36,6 +36,15 @@ def log_scoring(model, source, output, counts, seconds):
         ax.stairs(counts.histogram, counts.edges, fill=True)
         ax.set(xlabel=model.outputs[-1], ylabel="rows", title=f"{counts.scored:,} rows scored")
         mlflow.log_figure(figure, "predictions.png")
+
+
+def log_drift(model, counts, data):
+    """Log how unlike the training rows the scored ones are, and say so where they are."""
+    metrics = drift.summarize(counts.drift, model.deciles)
+    mlflow.log_metrics(metrics)
+    mlflow.log_figure(drift.plot(metrics, counts.scored), "drift.png")
+    if warning := drift.warning(metrics, counts.scored):
+        print(f"input: {data} is {warning}", file=sys.stderr)
 
 
 def open_table(params):
@@ -74,6 +83,8 @@ def main():
             started = time.monotonic()
             counts = table.score(model, output, overwrite)
             log_scoring(model, table.source, output, counts, time.monotonic() - started)
+            if counts.scored and model.deciles:
+                log_drift(model, counts, params["input"])
 
     result = f"{counts.scored} rows scored into {output}, {counts.rejected} rejected"
     if counts.rejected:

@@ -10,7 +10,6 @@ the same ratios.
 
 import argparse
 import contextlib
-import csv
 import datetime
 import http.client
 import itertools
@@ -30,7 +29,10 @@ from typing import NamedTuple
 from sklearn.dummy import DummyRegressor
 
 import mlflow
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.csv
 
 from benchmarks import classifier as classifiers
 from tests.helpers import ENTRY_POINTS, PROJECT, environment, free_port, start_server
@@ -59,6 +61,7 @@ class Finished(NamedTuple):
     """What a command took, and what it said."""
 
     seconds: float
+    processor: float  # seconds of all its processes
     megabytes: float  # its peak
     output: str
 
@@ -82,7 +85,7 @@ def run(*command, cwd):
         output = said.read()
     if child.returncode:
         raise RuntimeError(f"{command} failed: {output}")
-    return Finished(seconds, usage.ru_maxrss / 1024, output)
+    return Finished(seconds, usage.ru_utime + usage.ru_stime, usage.ru_maxrss / 1024, output)
 
 
 def fresh(folder):
@@ -210,13 +213,20 @@ def sweep(folder, size):
 
 
 def write_wines(path, n):
-    """Write a table of n wines: numbered, with the measurements of the project's own."""
-    with open(PROJECT / "wine-quality.csv") as wines, open(path, "w", newline="") as out:
-        header, *rows = csv.reader(wines)
-        write = csv.writer(out, lineterminator="\n").writerow
-        write(["id", *header[:-1]])
-        for number, row in enumerate(itertools.islice(itertools.cycle(rows), n), 1):
-            write([number, *row[:-1]])
+    """Write a table of n wines, numbered and all different: the project's own, varied by 2 %.
+
+    A forest predicts repeated wines in half the time that it takes for different ones, as the same
+    branches of its trees stay in the processor's cache.
+    """
+    rng = np.random.default_rng(42)
+    wines = pd.read_csv(PROJECT / "wine-quality.csv").drop(columns="quality")
+    with pa.OSFile(str(path), "wb") as file:
+        for start in range(0, n, 100_000):
+            rows = wines.sample(min(100_000, n - start), replace=True, random_state=rng)
+            rows = (rows * rng.normal(1, 0.02, rows.shape)).round(4)
+            rows.insert(0, "id", np.arange(start + 1, start + len(rows) + 1))
+            options = pa.csv.WriteOptions(include_header=start == 0)
+            pa.csv.write_csv(pa.Table.from_pandas(rows, preserve_index=False), file, options)
 
 
 def score(folder, size):
@@ -225,7 +235,7 @@ def score(folder, size):
     few, middle, many = size.wines
     for n in size.wines:
         write_wines(f"{store}/{n}.csv", n)
-    models = {name: train(store, name) for name in ("main", "classifier")}
+    models = {name: train(store, name) for name in ENTRY_POINTS}
 
     def scored(model, n):
         script = (sys.executable, PROJECT / "score.py", model)
@@ -239,12 +249,12 @@ def score(folder, size):
         seconds = in_turn(
             max(1, size.repeats // 2),
             {
-                "score": lambda model=model: scored(model, middle).seconds,
-                "predict": lambda model=model: predicted(model, middle).seconds,
+                "score": lambda model=model: scored(model, middle).processor,
+                "predict": lambda model=model: predicted(model, middle).processor,
             },
         )
-        what = f"score / predict, {name}, {middle:,} wines"
-        yield line(what, seconds["score"], seconds["predict"], "s", 1)
+        what = f"score / predict, {name}, {middle:,} wines, processor time"
+        yield line(what, seconds["score"], seconds["predict"], "s", 0.9)
     grown = {n: scored(models["main"], n) for n in size.wines}
     for n, less in ((middle, few), (many, middle)):
         what = f"score, main, {n:,} / {less:,} wines"

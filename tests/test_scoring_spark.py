@@ -184,6 +184,9 @@ def test_folder_on_a_cluster(cluster, tables, local, model_uris, store):
     assert run.data.metrics["rows"] == len(scored) + len(rejected)
     assert run.data.metrics["rejected_rows"] == len(rejected)
     assert run.data.metrics["rows_per_second"] > 0
+    (locally, *_) = runs_of(tables / "store")
+    for name in ("outside", "psi_alcohol", "outside_alcohol"):
+        assert run.data.metrics[name] == locally.data.metrics[name]
     assert {item.tags[0].value for item in run.inputs.dataset_inputs} == {"input", "output"}
     assert len(run.inputs.model_inputs) == 1
     assert "predictions.png" in [item.path for item in client.list_artifacts(run.info.run_id)]

@@ -30,7 +30,7 @@ from mlflow.utils.name_utils import _GENERATOR_NOUNS, _GENERATOR_PREDICATES
 from mlflow.utils.uri import is_local_uri
 
 from wine import UserError
-from wine.dataset import locate
+from wine.dataset import deciles, locate
 
 REQUIREMENTS = ("mlflow", "scikit-learn", "skops", "pandas", "numpy")  # of a served model
 INHERITED = ("mlflow.user", "mlflow.source.name", "mlflow.source.type", "mlflow.source.git.commit")
@@ -234,19 +234,21 @@ def dataset_source(location):
     return get_dataset_source_from_json(json.dumps({"uri": location}), "local")
 
 
-def log_model(estimator, X, trusted_types=(), predict_fn="predict"):
+def log_model(estimator, split, trusted_types=(), predict_fn="predict"):
     """Log a scikit-learn model with its signature, as `mlflow.sklearn.log_model` does.
 
-    There are two differences. In a local store, the model's files are also put where MLflow 1 and
-    2 kept them, among the run's artifacts (mlflow/mlflow#16947), where the MLflow UI shows them.
+    There are three differences. The deciles of the training rows are kept in the model's metadata,
+    by which a scoring notices a table unlike them. In a local store, the model's files are also put
+    where MLflow 1 and 2 kept them, among the run's artifacts (mlflow/mlflow#16947), where the
+    MLflow UI shows them.
     An error or Ctrl-C leaves no partial model behind.
 
     Parameters
     ----------
     estimator : scikit-learn regressor or classifier
         Fitted; features go in as they were measured.
-    X : DataFrame of float64, shape (n_rows, n_features)
-        Its columns are the model's inputs, and its first two rows the example.
+    split : wine.dataset.Split
+        Its features are the model's inputs, and its first two test rows the example.
     trusted_types : sequence of str
         The types in the estimator that skops does not trust by itself.
     predict_fn : str
@@ -265,10 +267,11 @@ def log_model(estimator, X, trusted_types=(), predict_fn="predict"):
             estimator,
             name="model",
             signature=ModelSignature(
-                inputs=Schema([ColSpec("double", column) for column in X.columns]),
+                inputs=Schema([ColSpec("double", column) for column in split.X_test.columns]),
                 outputs=_output_schema(estimator, predict_fn),
             ),
-            input_example=X.head(2),
+            input_example=split.X_test.head(2),
+            metadata={"deciles": deciles(split.X_train)},
             # MLflow would spend three seconds to find these out.
             pip_requirements=[f"{package}=={version(package)}" for package in REQUIREMENTS],
             serialization_format="skops",

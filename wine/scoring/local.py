@@ -18,7 +18,7 @@ import pyarrow.parquet
 
 from wine import UserError, process
 from wine.dataset import locate
-from wine.scoring import rows
+from wine.scoring import drift, rows
 from wine.scoring.model import predict
 from wine.scoring.scorer import Counts, Scorer, refuse_existing, refuse_input, suffix
 
@@ -260,6 +260,8 @@ class LocalScorer(Scorer):
                     with joblib.parallel_config("threading", n_jobs=-1):
                         predictions = predict(model, X[is_valid])
                     counts.add(predictions)
+                    if model.deciles:
+                        counts.drift += drift.count(X[is_valid], model.deciles)
                     columns = dict(zip(table.schema.names, table.filter(is_valid), strict=True))
                     for field in schema:
                         if field.name in model.columns and field.type != columns[field.name].type:

@@ -27,6 +27,8 @@ class Model(NamedTuple):
         The columns that scoring adds: `prediction` and, of a classifier, `probability`.
     threshold : float or None
         The probability from which on a FixedThresholdClassifier predicts 1.
+    deciles : dict or None
+        Those of the training rows, as `wine.dataset.deciles` returns them.
     """
 
     uri: str
@@ -35,6 +37,7 @@ class Model(NamedTuple):
     estimator: object
     outputs: list
     threshold: float | None
+    deciles: dict | None
 
 
 def load(uri, parameter="model"):
@@ -72,7 +75,9 @@ def load(uri, parameter="model"):
     is_thresholded = isinstance(last_step, FixedThresholdClassifier)
     threshold = last_step.threshold if is_thresholded else None
     outputs = ["prediction", "probability"] if is_classifier(estimator) else ["prediction"]
-    return Model(uri, info.model_id, columns, estimator, outputs, threshold)
+    known = (info.metadata or {}).get("deciles")
+    deciles = {name: known[name] for name in columns} if known else None
+    return Model(uri, info.model_id, columns, estimator, outputs, threshold, deciles)
 
 
 def predict(model, X):

@@ -94,6 +94,8 @@ class Counts:
         not closed holds several lines together.
     edges, histogram : ndarray, shapes (n_bins + 1,) and (n_bins,), or None
         How often the last output had which value; what is beyond the edges is in the outer bins.
+    drift : ndarray or int
+        The sum of what `wine.scoring.drift.count` has returned; 0 for a model without deciles.
     """
 
     scored: int = 0
@@ -101,6 +103,7 @@ class Counts:
     rejected_lines: int = 0
     edges: np.ndarray | None = None
     histogram: np.ndarray | None = None
+    drift: np.ndarray | int = 0
 
     def add(self, predictions):
         """Count predictions, as `wine.scoring.model.predict` returns them, for some rows."""

@@ -21,12 +21,13 @@ import pyarrow.compute as pc
 
 from wine import UserError
 from wine.dataset import PROJECT, locate
-from wine.scoring import rows
+from wine.scoring import drift, rows
 from wine.scoring.model import predict
 from wine.scoring.scorer import BINS, Counts, Scorer, refuse_existing, refuse_input, suffix
 
 try:
     from py4j.protocol import Py4JError, Py4JJavaError
+    from pyspark.accumulators import AccumulatorParam
     from pyspark.errors import PySparkException
     from pyspark.sql import Observation, SparkSession
     from pyspark.sql import functions as F
@@ -235,6 +236,7 @@ class SparkScorer(Scorer):
         fields += [T.StructField(name, kinds.get(name, T.DoubleType())) for name in model.outputs]
         schema = T.StructType(fields)
         arrow_schema = to_arrow_schema(schema)
+        drifted = self._spark.sparkContext.accumulator(np.int64(0), _Sum())
 
         def score(batches):
             for batch in batches:
@@ -252,6 +254,8 @@ class SparkScorer(Scorer):
                     if arrow_schema.field(name).type != columns[name].type:
                         columns[name] = pa.array(X[is_valid, position])
                 columns |= predict(shared.value, X[is_valid])
+                if shared.value.deciles:
+                    drifted.add(drift.count(X[is_valid], shared.value.deciles))
                 yield pa.RecordBatch.from_arrays(
                     [pc.cast(pa.array(columns[field.name]), field.type) for field in arrow_schema],
                     schema=arrow_schema,
@@ -263,6 +267,7 @@ class SparkScorer(Scorer):
         table = table.mapInArrow(score, schema).observe(written, F.count("*").alias("rows"), bins)
         _write(table, path, format_)
         counts = Counts(written.get["rows"], read.get["rows"] - written.get["rows"])
+        counts.drift = drifted.value
         if counts.scored:
             found = written.get["bins"]
             counts.histogram, counts.edges = np.histogram(
@@ -334,6 +339,16 @@ class SparkScorer(Scorer):
         files.delete(path, True)
         if files.exists(part):
             files.rename(part, path)
+
+
+class _Sum(AccumulatorParam):
+    """The sum of arrays, or of 0 and arrays."""
+
+    def zero(self, value):
+        return value
+
+    def addInPlace(self, one, other):  # noqa: N802 (Spark's name)
+        return one + other
 
 
 def _validate(batch, columns):

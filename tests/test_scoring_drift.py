@@ -1,0 +1,66 @@
+"""A table unlike the training wines is noticed, and one like them is not."""
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from helpers import PROJECT, client_of, runs_of, tracking_in
+from wine import dataset
+from wine.scoring import drift
+
+WHITE = pd.read_csv(PROJECT / "wine-quality.csv").drop(columns="quality")
+# The means of the red wines: Cortez et al., Decision Support Systems 47:547-553, 2009, table 1.
+RED = [8.3, 0.5, 0.3, 2.5, 0.08, 14, 46, 0.996, 3.3, 0.7, 10.4]
+
+
+def red_wines(n_rows):
+    noise = np.random.default_rng(0).normal(1, 0.1, (n_rows, len(RED)))
+    noise[:, dataset.FEATURES.index("density")] = 1
+    return pd.DataFrame(RED * noise, columns=dataset.FEATURES)
+
+
+def metrics_of(table):
+    reference = dataset.deciles(dataset.split(dataset.load(dataset.DATA)).X_train)
+    return drift.summarize(drift.count(table.to_numpy(), reference), reference)
+
+
+@pytest.mark.parametrize("n_rows", [20, 200, 2449])
+@pytest.mark.parametrize("seed", range(5))
+def test_random_white_wines_are_like_the_training_wines(n_rows, seed):
+    table = WHITE.sample(n_rows, random_state=seed)
+    assert drift.warning(metrics_of(table), n_rows) == ""
+
+
+@pytest.mark.parametrize("n_rows", [50, 1599])
+def test_red_wines_are_not(n_rows):
+    warning = drift.warning(metrics_of(red_wines(n_rows)), n_rows)
+    assert warning.startswith("unlike the training wines: ")
+    assert "total sulfur dioxide" in warning
+
+
+def test_index_of_a_known_shift():
+    reference = {"a": {"edges": list(range(11)), "shares": [0.1] * 10}}
+    rows = np.repeat(np.arange(10) + 0.5, [20, *[10] * 8, 0])[:, None]
+    found = drift.summarize(drift.count(rows, reference), reference)
+    p = np.array([0.2, *[0.1] * 8, 0.005])
+    assert found["psi_a"] == pytest.approx(np.sum((p - 0.1) * np.log(p / 0.1)))
+    outside = np.array([[-1.0], [0.5], [11.0], [10.0]])
+    assert drift.summarize(drift.count(outside, reference), reference)["outside_a"] == 0.5
+
+
+def test_scoring_records_and_says_it(score, store, model_uris):
+    red_wines(500).to_csv("red.csv", index=False)
+    done = score(model_uris["huber"], "red.csv", "scored.csv")
+    assert (done.status, "input: red.csv is unlike the training wines: " in done.err) == (0, True)
+    run = runs_of(store)[0]
+    assert {f"psi_{name}" for name in dataset.FEATURES} < set(run.data.metrics)
+    assert run.data.metrics["psi_total sulfur dioxide"] > 1
+    assert 0 < run.data.metrics["outside"] <= 1
+    with tracking_in(store):
+        assert "drift.png" in [
+            item.path for item in client_of(store).list_artifacts(run.info.run_id)
+        ]
+    WHITE.sample(frac=0.5, random_state=0).to_csv("white.csv", index=False)
+    done = score(model_uris["huber"], "white.csv", "white-scored.csv")
+    assert done.status == 0
+    assert "unlike" not in done.err
