@@ -73,7 +73,7 @@ def main():
     params = read_params()
     overwrite = params["overwrite"] == "true"
     with open_table(params) as table:
-        output = table.place(params["output"], overwrite)
+        output = table.resolve_output(params["output"], overwrite)
         model = load(params["model"])
         rows.check_columns(table.schema, model, params["input"])
 

@@ -9,7 +9,7 @@ import yaml
 from docutils import nodes
 
 from documents import parse
-from helpers import LOCAL, client_of, copy_project, run_command, run_id_in
+from helpers import LOCAL, client_of, copy_project, run_command, run_id_in, run_successfully
 
 pytestmark = pytest.mark.slow
 RUN = ("mlflow", "run", ".", *LOCAL)
@@ -60,23 +60,16 @@ def test_another_table_with_other_columns_and_another_target(tmp_path):
 
 def test_a_fourth_model(tmp_path):
     folder = copy_project(tmp_path / "wine")
-    (folder / "ridge-train.py").write_text((folder / "huber-train.py").read_text())
-    edit(
-        folder / "ridge-train.py",
-        (r"Train a HuberRegressor.*?huber-train.py 0.0001 1.5", "Train a Ridge regression."),
-        (r"import HuberRegressor", "import Ridge"),
-        (r", uniform\n", "\n"),
-        (r', "epsilon": uniform\(1, 2\)', ""),
-        (r"def build\(.*?\):", "def build(alpha):"),
-        (r"HuberRegressor\(.*?\)", "Ridge(alpha=alpha)"),
-        (r"build\(params\[.*?\)\n", 'build(params["alpha"])\n'),
-        (r'    parser.add\(\s*"epsilon".*?\n(?=    parser.add\("data")', ""),
-    )
-    snippet = next(
-        block.astext()
+    texts = {
+        block["classes"][-1]: block.astext()
         for block in parse("docs/make-it-yours.rst").findall(nodes.literal_block)
-        if "yaml" in block["classes"]
-    )
+    }
+    run_successfully("bash", "-c", texts["bash"], cwd=folder)
+    # A line without anything has lost the blank that marks it as unchanged.
+    (tmp_path / "diff").write_text(re.sub(r"^$", " ", texts["diff"], flags=re.MULTILINE) + "\n")
+    run_successfully("git", "apply", "-p0", tmp_path / "diff", cwd=folder)
+    run_successfully("ruff", "check", "ridge-train.py", cwd=folder)
+    snippet = texts["yaml"]
     project = yaml.safe_load((folder / "MLproject").read_text())
     project["entry_points"] |= yaml.safe_load(snippet)
     (folder / "MLproject").write_text(yaml.safe_dump(project))

@@ -16,7 +16,7 @@ import pytest
 from helpers import PROJECT, assert_one_line_error, run_command, tracking_in
 from tables import COLUMNS, MEASURED, counts, read, write
 from wine import UserError
-from wine.scoring import local, rows
+from wine.scoring import local
 from wine.scoring.model import load
 
 
@@ -60,7 +60,7 @@ def test_file_that_appears_meanwhile_is_not_replaced(name, tmp_path, main_model,
     monkeypatch.chdir(tmp_path)
     write("wines.csv", [*MEASURED[:3], ["dry"] * 11])
     with local.LocalScorer("wines.csv") as table:
-        output = table.place("scored.csv", overwrite=False)
+        output = table.resolve_output("scored.csv", overwrite=False)
         Path(name).write_text("mine")
         with pytest.raises(UserError, match=f"output: .*{name} is there already"):
             table.score(main_model, output, overwrite=False)
@@ -252,10 +252,3 @@ def test_model_address_that_needs_a_package(uri, tmp_path):
     command = (sys.executable, PROJECT / "score.py", uri, "wines.csv", "scored.csv")
     done = run_command(*command, cwd=tmp_path)
     assert_one_line_error(done, f"model: received '{uri}' (", status=1)
-
-
-def test_reasons_are_the_same_for_both_engines():
-    """The engine on Spark takes its reasons from the same functions."""
-    source = (PROJECT / "wine" / "scoring" / "spark.py").read_text()
-    assert "allowed is" not in source.replace("allowed is another", "")
-    assert rows.malformed("a,b", 11) == "received 'a,b', allowed are 11 cells"

@@ -178,8 +178,8 @@ class LocalScorer(Scorer):
         last = pa.RecordBatch.from_pylist([], self.schema)
         yield Batch(np.arange(0), last, list(malformed), 100 - percent)
 
-    def place(self, output, overwrite):
-        """Return the absolute path of an output, as `Scorer.place` does."""
+    def resolve_output(self, output, overwrite):
+        """Return the absolute path of an output, as `Scorer.resolve_output` does."""
         suffix("output", output)
         try:
             path = Path(output).resolve()

@@ -23,7 +23,7 @@ class Scorer(abc.ABC):
     """
 
     @abc.abstractmethod
-    def place(self, output, overwrite):
+    def resolve_output(self, output, overwrite):
         """Return the absolute path of an output, or refuse one that cannot be made.
 
         Parameters
@@ -55,7 +55,7 @@ class Scorer(abc.ABC):
         model : wine.scoring.model.Model
             `wine.scoring.rows.check_columns` has accepted the table for it.
         output : str
-            As `place` returned it.
+            As `resolve_output` returned it.
         overwrite : bool
             Whether an output that is there by now may be replaced.
 

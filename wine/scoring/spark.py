@@ -164,8 +164,8 @@ class SparkScorer(Scorer):
         path = self._spark._jvm.org.apache.hadoop.fs.Path(path)
         return path.getFileSystem(self._spark._jsc.hadoopConfiguration()), path
 
-    def place(self, output, overwrite):
-        """Return the absolute path of an output, as `Scorer.place` does."""
+    def resolve_output(self, output, overwrite):
+        """Return the absolute path of an output, as `Scorer.resolve_output` does."""
         suffix("output", output.rstrip("/"))
         with _refusing("output", output):
             files, source = self._files(self.source)
