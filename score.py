@@ -8,6 +8,8 @@ import sys
 import time
 from pathlib import Path
 
+import sklearn  # noqa: F401 (before MLflow, which makes skops import in half the time)
+
 import mlflow
 from matplotlib.figure import Figure
 from mlflow.data.meta_dataset import MetaDataset

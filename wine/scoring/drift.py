@@ -12,6 +12,7 @@ N_BINS = 10
 # chi-squared distribution with N_BINS - 1 degrees of freedom, whose far end is added.
 SHIFTED = 0.25
 MIN_ROWS = 0.5  # in an empty bin, whose logarithm would be infinite
+MANY_ROWS = 10_000
 MAX_OUTSIDE, FEW_ROWS = 0.01, 2  # A share of the rows, and their number, that are not worth a word.
 
 
@@ -28,19 +29,19 @@ def count(X, reference):
     Returns
     -------
     ndarray of int64, shape (n_columns + 1, N_BINS + 1)
-        For each measurement the rows in each bin and, last, those outside the range. The last row
-        holds the number of all rows and that of the rows with any measurement outside.
+        For each measurement the rows in each bin, of many rows every fourth, and, last, those
+        outside the range. The last row holds the number of all rows and that of the rows with any
+        measurement outside.
     """
     counts = np.zeros((X.shape[1] + 1, N_BINS + 1), dtype="int64")
-    any_outside = np.zeros(len(X), dtype=bool)
-    for position, known in enumerate(reference.values()):
-        values, edges = X[:, position], known["edges"]
-        bins = np.searchsorted(edges[1:-1], values, side="right")
+    edges = np.array([known["edges"] for known in reference.values()])
+    outside = (edges[:, 0] > X) | (edges[:, -1] < X)
+    counts[:-1, N_BINS] = outside.sum(axis=0)
+    counts[-1, :2] = len(X), outside.any(axis=1).sum()
+    some = X[::4] if len(X) > MANY_ROWS else X  # Enough to compare distributions, and faster.
+    for position, values in enumerate(some.T):
+        bins = np.searchsorted(edges[position, 1:-1], values, side="right")
         counts[position, :N_BINS] = np.bincount(bins, minlength=N_BINS)
-        outside = (values < edges[0]) | (values > edges[-1])
-        counts[position, N_BINS] = outside.sum()
-        any_outside |= outside
-    counts[-1, :2] = len(X), any_outside.sum()
     return counts
 
 
@@ -65,8 +66,9 @@ def summarize(counts, reference):
     n_rows, n_outside = counts[-1, :2]
     metrics = {"outside": n_outside / n_rows}
     for name, known, row in zip(reference, reference.values(), counts, strict=False):
-        p = np.maximum(row[:N_BINS], MIN_ROWS) / n_rows
-        q = np.maximum(known["shares"], MIN_ROWS / n_rows)
+        n_counted = row[:N_BINS].sum()
+        p = np.maximum(row[:N_BINS], MIN_ROWS) / n_counted
+        q = np.maximum(known["shares"], MIN_ROWS / n_counted)
         metrics[f"outside_{name}"] = row[N_BINS] / n_rows
         metrics[f"psi_{name}"] = float(np.sum((p - q) * np.log(p / q)))
     return metrics

@@ -193,7 +193,9 @@ class LocalScorer(Scorer):
             if os.path.lexists(each):
                 if os.path.exists(each) and os.path.samefile(each, self.source):
                     refuse_input(each)
-                if each.is_dir() or not overwrite:
+                if each.is_dir():
+                    raise UserError(f"output: {each} is a folder, allowed is the name of a file")
+                if not overwrite:
                     refuse_existing(each)
         return str(path)
 
