@@ -3,6 +3,7 @@
 import gzip
 import os
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -10,6 +11,7 @@ from helpers import (
     ENTRY_POINTS,
     PROJECT,
     client_of,
+    run_id_in,
     runs_of,
 )
 from tables import (
@@ -89,3 +91,22 @@ def test_every_kind_of_file_in_and_out(score, model_uris, models):
                 _, scored = read(name)
                 assert [int(row[-3]) for row in scored] == list(range(50))
                 assert_predicted(scored, answers)
+
+
+def test_model_that_serves_probabilities_is_scored_and_promoted_as_any_other(
+    score, run_script, store, model_uris
+):
+    trained = run_script(
+        "clf-train.py", 80, "None", "wine-quality.csv", "predict_proba", store=store
+    )
+    assert trained.status == 0, trained.err
+    uri = f"runs:/{run_id_in(trained.out)}/model"
+    write("wines.csv", MEASURED[:100])
+    for name, each in (("classes.csv", model_uris["classifier"]), ("probabilities.csv", uri)):
+        assert score(each, "wines.csv", name).status == 0
+    (header, found), (expected_header, expected) = read("probabilities.csv"), read("classes.csv")
+    assert header == expected_header
+    assert [row[:-1] for row in found] == [row[:-1] for row in expected]
+    assert_predicted(found, np.array(expected)[:, -1:].astype(float))
+    promoted = run_script("promote.py", uri, "good-wine", store=store)
+    assert promoted.status == 0, promoted.err
