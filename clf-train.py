@@ -4,6 +4,8 @@ mlflow run . -e classifier -P n_estimators=100
 python clf-train.py 100 12
 """
 
+from wine import process  # isort: skip (Ctrl-C in the imports below ends with one line)
+
 from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.model_selection import FixedThresholdClassifier
 from sklearn.pipeline import make_pipeline
@@ -13,7 +15,7 @@ import joblib
 import mlflow
 from scipy.stats import randint
 
-from wine import cli, dataset, evaluation, process, report, tracking, views
+from wine import cli, dataset, evaluation, report, tracking, views
 
 TARGET_THRESHOLD = 7  # From this quality on, a wine is good.
 # From this probability on, a wine is called good: good wines are few, and with the usual 0.5 most

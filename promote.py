@@ -4,6 +4,8 @@ mlflow run . -e promote -P model=runs:/<ID>/model -P name=wine-quality
 python promote.py models:/wine-quality@previous wine-quality true
 """
 
+from wine import process  # isort: skip (Ctrl-C in the imports below ends with one line)
+
 import argparse
 import importlib
 import re
@@ -19,7 +21,7 @@ from mlflow.entities import LoggedModelInput
 from mlflow.exceptions import MlflowException
 from scipy.stats import bootstrap
 
-from wine import UserError, cli, dataset, evaluation, process, report, tracking
+from wine import UserError, cli, dataset, evaluation, report, tracking
 from wine.scoring.model import load
 
 NOT_PROMOTED = 3

@@ -4,6 +4,8 @@ mlflow run . -e score -P model=runs:/<ID>/model -P input=wines.csv -P output=sco
 python score.py runs:/<ID>/model wines.csv scored.csv
 """
 
+from wine import process  # isort: skip (Ctrl-C in the imports below ends with one line)
+
 import sys
 import time
 from pathlib import Path
@@ -15,7 +17,7 @@ from matplotlib.figure import Figure
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import LoggedModelInput
 
-from wine import cli, process, tracking
+from wine import cli, tracking
 from wine.scoring import drift, rows
 from wine.scoring.local import LocalScorer
 from wine.scoring.model import load

@@ -4,6 +4,8 @@ mlflow run . -e sweep -P model=main -P trials=50
 python sweep.py huber 50
 """
 
+from wine import process  # isort: skip (Ctrl-C in the imports below ends with one line)
+
 import contextlib
 import importlib
 import inspect
@@ -36,7 +38,7 @@ from joblib.externals.loky import (
 from matplotlib.figure import Figure
 from threadpoolctl import threadpool_limits
 
-from wine import UserError, cli, dataset, evaluation, process, report, tracking, views
+from wine import UserError, cli, dataset, evaluation, report, tracking, views
 
 SCRIPTS = {"main": "train", "huber": "huber-train", "classifier": "clf-train"}
 FOLDS = 5

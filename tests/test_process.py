@@ -126,6 +126,20 @@ def test_ctrl_c_ends_with_one_line_and_a_killed_run(new_store):
     assert (run.info.status, models_of(new_store)) == ("KILLED", [])
 
 
+@pytest.mark.skipif(not os.path.exists("/proc/self/maps"), reason="needs Linux's /proc")
+def test_ctrl_c_during_the_imports_ends_with_one_line(tmp_path):
+    script = PROJECT / "train.py"
+    with start_process(sys.executable, script, cwd=tmp_path) as training:
+        maps = Path(f"/proc/{training.pid}/maps")
+        while training.poll() is None and "scipy" not in maps.read_text():  # scikit-learn's first
+            time.sleep(0.001)
+        os.killpg(training.pid, signal.SIGINT)
+        printed = training.communicate()[0]
+    assert training.returncode != 0
+    assert printed == f"{script}: interrupted\n"
+    assert list(tmp_path.iterdir()) == []
+
+
 # Output
 
 PRINTS = "from wine import process; process.print_text('vinho de São Paulo')"

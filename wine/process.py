@@ -12,6 +12,17 @@ import click
 from wine import UserError
 
 
+def _report(kind, error, traceback):
+    """Print one line where Ctrl-C ends a script while it still imports, which takes seconds."""
+    if issubclass(kind, KeyboardInterrupt):
+        print(f"{sys.argv[0]}: interrupted", file=sys.stderr)
+    else:
+        sys.__excepthook__(kind, error, traceback)
+
+
+sys.excepthook = _report
+
+
 def run(main):
     """Run a script's main function, and end with one line where an error is to be expected.
 
