@@ -42,7 +42,8 @@ def environment(**extra):
     """Return the environment of a user who has just activated this Python's environment."""
     env = {key: value for key, value in os.environ.items() if not key.startswith("MLFLOW_")}
     path = os.pathsep.join([str(Path(sys.executable).parent), env["PATH"]])
-    return env | {"PATH": path, "MLFLOW_DISABLE_TELEMETRY": "true"} | extra
+    env |= {"PATH": path, "VIRTUAL_ENV": sys.prefix, "MLFLOW_DISABLE_TELEMETRY": "true"}
+    return env | extra
 
 
 def run_command(*arguments, cwd, timeout=300, **env):

@@ -39,7 +39,8 @@ class Terminal:
 
     def __init__(self, folder):
         self.folder = folder
-        self.env = environment()
+        # The UI would start eight more processes, for traces and judges.
+        self.env = environment(MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false")
         self.found = {}  # placeholder -> what stands for it
         self.ports = {}  # as printed -> as used
         self.servers = {}  # by the port as printed
