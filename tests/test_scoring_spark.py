@@ -255,12 +255,13 @@ def test_parquet_of_all_kinds(model_uris, store, tmp_path):
 
 
 def test_whole_or_not_at_all(model_uris, store, tmp_path):
-    grow(tmp_path / "wines.csv", 50_000)
+    n_rows = 200_000  # Fewer are scored before they can be interrupted.
+    grow(tmp_path / "wines.csv", n_rows)
     on_spark = (model_uris["main"], "wines.csv", "scored.parquet", "false", "spark", "local[2]")
     for number in (signal.SIGINT, signal.SIGKILL):
         with start_scoring(*on_spark, store=store, cwd=tmp_path) as scoring:
             wait_for_output(tmp_path, scoring)
-            time.sleep(1)
+            time.sleep(0.3)
             os.killpg(scoring.pid, number)
             said = scoring.communicate(timeout=60)[0]
         assert not (tmp_path / "scored.parquet").exists()
@@ -273,9 +274,9 @@ def test_whole_or_not_at_all(model_uris, store, tmp_path):
         else:
             assert scoring.returncode == -signal.SIGKILL
     done = run_scoring(*on_spark, store=store, cwd=tmp_path)
-    assert (done.status, counts(done.out)) == (0, (50_000, 0)), done.err
+    assert (done.status, counts(done.out)) == (0, (n_rows, 0)), done.err
     assert pq.read_metadata(next((tmp_path / "scored.parquet").glob("part-*"))).num_rows > 0
-    assert pq.read_table(tmp_path / "scored.parquet").num_rows == 50_000
+    assert pq.read_table(tmp_path / "scored.parquet").num_rows == n_rows
 
 
 @pytest.mark.parametrize(
