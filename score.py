@@ -6,6 +6,8 @@ python score.py runs:/<ID>/model wines.csv scored.csv
 
 from wine import process  # isort: skip (Ctrl-C in the imports below ends with one line)
 
+import contextlib
+import functools
 import sys
 import time
 from pathlib import Path
@@ -13,14 +15,12 @@ from pathlib import Path
 import sklearn  # noqa: F401 (before MLflow, which makes skops import in half the time)
 
 import mlflow
-from matplotlib.figure import Figure
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import LoggedModelInput
 
-from wine import cli, tracking
-from wine.scoring import drift, rows
-from wine.scoring.local import LocalScorer
-from wine.scoring.model import load
+from wine import cli, files, plots, tracking
+from wine.model import load
+from wine.scoring import drift, engine, output
 
 REJECTED = 3  # exit status
 
@@ -35,10 +35,7 @@ def log_scoring(model, source, output, counts, seconds):
         {"rows": n_rows, "rejected_rows": counts.rejected, "rows_per_second": n_rows / seconds}
     )
     if counts.scored:
-        figure = Figure(figsize=(6.4, 4.8), dpi=150, layout="constrained")
-        ax = figure.subplots()
-        ax.stairs(counts.histogram, counts.edges, fill=True)
-        ax.set(xlabel=model.outputs[-1], ylabel="rows", title=f"{counts.scored:,} rows scored")
+        figure = plots.predictions(counts.histogram, model.outputs[-1], counts.scored)
         mlflow.log_figure(figure, "predictions.png")
 
 
@@ -46,26 +43,32 @@ def log_drift(model, counts, data):
     """Log how unlike the training rows the scored ones are, and say so where they are."""
     metrics = drift.summarize(counts.drift, model.deciles)
     mlflow.log_metrics(metrics)
-    mlflow.log_figure(drift.plot(metrics, counts.scored), "drift.png")
+    limit = drift.psi_limit(counts.scored)
+    mlflow.log_figure(plots.drift(metrics, limit, counts.scored), "drift.png")
     if warning := drift.warning(metrics, counts.scored):
         print(f"input: {data} is {warning}", file=sys.stderr)
 
 
-def open_table(params):
-    """Return the engine that is to score the table."""
+@contextlib.contextmanager
+def prepare(params, model):
+    """Open the table, and give it with the function that scores it: here, or on Spark."""
     if params["engine"] == "local":
-        return LocalScorer(params["input"])
-    from wine.scoring.spark import SparkScorer  # It needs pyspark, and Java.
+        table = engine.open_table(params["input"], model)
+        yield table, functools.partial(engine.score_file, table, model)
+        return
+    from wine.scoring import spark  # It needs pyspark, and Java.
 
-    return SparkScorer(params["input"], params["master"])
+    table, parts = spark.list_parts(params["input"], model)
+    with spark.start(params["master"]) as context:
+        yield table, functools.partial(spark.score_parts, context, parts, table, model)
 
 
 def read_params():
     """Read the parameters from the command line, in the order in which MLproject passes them."""
     parser = cli.Parser(__doc__)
     parser.require("model", str, "its address: runs:/, models:/ or a path")
-    parser.require("input", str, "path of the table: .csv, .csv.gz or .parquet")
-    parser.require("output", str, "path of the table to make, likewise")
+    parser.require("input", str, "path or URL of the table: CSV or Parquet")
+    parser.require("output", str, "path of the table to make: .csv, .csv.gz or .parquet")
     parser.add("overwrite", cli.choice("false", "true"), "false", "replace the output?")
     parser.add("engine", cli.choice("local", "spark"), "local", "what does the work")
     parser.add("master", str, "local[*]", "where Spark runs")
@@ -75,24 +78,25 @@ def read_params():
 def main():
     """Open the model and the table, score, record."""
     params = read_params()
-    overwrite = params["overwrite"] == "true"
-    with open_table(params) as table:
-        output = table.resolve_output(params["output"], overwrite)
-        model = load(params["model"])
-        rows.check_columns(table.schema, model, params["input"])
-
+    overwrite, on_spark = params["overwrite"] == "true", params["engine"] == "spark"
+    source = files.locate(params["input"])
+    location = output.resolve(params["output"], source, overwrite, is_folder=on_spark)
+    model = load(params["model"])
+    with prepare(params, model) as (table, score):
+        if form := table.describe():
+            print(f"input: {params['input']} is read as: {form}", file=sys.stderr)
         with tracking.start_run():
             tracking.set_run_name(f"Scoring of {Path(params['input']).name}")
             tracking.log_params(params)
             started = time.monotonic()
-            counts = table.score(model, output, overwrite)
-            log_scoring(model, table.source, output, counts, time.monotonic() - started)
+            counts = score(location, overwrite)
+            log_scoring(model, source, location, counts, time.monotonic() - started)
             if counts.scored and model.deciles:
                 log_drift(model, counts, params["input"])
 
-    result = f"{counts.scored} rows scored into {output}, {counts.rejected} rejected"
+    result = f"{counts.scored} rows scored into {location}, {counts.rejected} rejected"
     if counts.rejected:
-        result += f" into {output}.rejected.csv"
+        result += f" into {location}{output.REJECTED}"
     if counts.rejected_lines > counts.rejected:
         result += f", which are {counts.rejected_lines} lines of the input"
     process.print_text(result)

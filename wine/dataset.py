@@ -1,9 +1,6 @@
 """The dataset: its columns, how a table is read and checked, and how it is split."""
 
-import os
-import socket
-import textwrap
-from pathlib import Path
+import sys
 from typing import NamedTuple
 
 from sklearn.model_selection import train_test_split
@@ -11,7 +8,8 @@ from sklearn.model_selection import train_test_split
 import numpy as np
 import pandas as pd
 
-from wine import UserError
+from wine import UserError, rows, tables
+from wine.files import PROJECT, locate  # noqa: F401
 
 # A copy of the project for another table changes these five; see docs/make-it-yours.rst.
 NOUN = "wine"  # what one row of the table is, in the singular
@@ -31,13 +29,6 @@ FEATURES = [
 ]
 TARGET = "quality"
 TARGET_SCALE = "from 0 to 10"  # the unit of the target, for the axes of the plots
-
-# scikit-learn's trees compute with 32 bits, whose largest number is 3.4e38; a scaler may divide by
-# a small number before that. A float64 holds each whole number below 2**53.
-MAX_FEATURE, MAX_TARGET = 1e30, 2**53 - 1
-DOWNLOAD_TIMEOUT = 60  # seconds without a byte, after which pandas by itself would wait for ever
-
-PROJECT = Path(__file__).resolve().parent.parent
 
 
 class Split(NamedTuple):
@@ -95,34 +86,13 @@ def count(n, kind=""):
     return f"{n} {kind} {NOUN}{'' if n == 1 else 's'}".replace("  ", " ")
 
 
-def locate(data):
-    """Return where a table is: a URL as it is, a path as an absolute one.
-
-    A relative path is looked for in the working directory, then beside the scripts, so that the
-    project's own table is found from any folder.
-
-    Parameters
-    ----------
-    data : str
-        Path or URL.
-
-    Returns
-    -------
-    str
-    """
-    if "://" in data:
-        return data
-    # os.path.exists is False for a name that is too long, while Path.exists may raise an error.
-    return str(Path(data).resolve() if os.path.exists(data) else PROJECT / data)
-
-
 def load(data):
     """Read and check a table.
 
     Parameters
     ----------
     data : str
-        Path or URL of a CSV file (commas, one header line), compressed or not.
+        Path or URL of a CSV or Parquet file, compressed or not.
 
     Returns
     -------
@@ -132,8 +102,8 @@ def load(data):
     Raises
     ------
     UserError
-        If the table is not found, is not a CSV file, lacks a column or has it twice, or has a cell
-        that is not a finite number (for the target: a whole number), or is too large.
+        If the table is not found, is neither CSV nor Parquet, lacks a column or has it twice, or
+        has a cell that is not a finite number (for the target: a whole number), or is too large.
 
     Examples
     --------
@@ -142,53 +112,12 @@ def load(data):
     0      8.8        6
     1      9.5        6
     """
-    where = locate(data)
-    if "://" not in where and not os.path.isfile(where):
-        raise UserError(
-            f"data: received {data!r}, no such file in {Path.cwd()} or {PROJECT}; "
-            "allowed is the path or the URL of a CSV file"
-        )
-    before = socket.getdefaulttimeout()
-    try:
-        socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
-        # The header is read as a row like any other, as pandas would rename a repeated column.
-        cells = pd.read_csv(where, header=None, dtype=str, na_filter=False)
-    except Exception as error:  # File systems, web servers and the parser raise errors of any kind.
-        reason = textwrap.shorten(str(error) or type(error).__name__, 200)
-        raise UserError(f"data: {data} cannot be read as a CSV file: {reason}") from error
-    finally:
-        socket.setdefaulttimeout(before)
-
-    columns = [*FEATURES, TARGET]
-    header = list(cells.iloc[0])
-    received = textwrap.shorten(", ".join(header), 300)
-    if len(header) == 1 and ";" in header[0]:
-        raise UserError(f"data: {data} is separated by ';', allowed is ','; received {received}")
-    for column in columns:
-        if header.count(column) != 1:
-            reason = "is missing" if column not in header else "stands there more than once"
-            raise UserError(
-                f"data: column {column!r} {reason} in {data}; received {received}; "
-                f"needed are {', '.join(columns)}"
-            )
-
-    cells = cells.iloc[1:].set_axis(header, axis="columns")[columns]
-    table = cells.apply(pd.to_numeric, errors="coerce").astype("float64")
-    values = table.to_numpy()
-    too_large = np.abs(values) > [*[MAX_FEATURE] * len(FEATURES), MAX_TARGET]
-    invalid = ~np.isfinite(values) | too_large
-    invalid[:, -1] |= values[:, -1] % 1 != 0
-    if invalid.any():
-        row, column = np.argwhere(invalid)[0]
-        allowed = "a whole number" if columns[column] == TARGET else "a finite number"
-        if too_large[row, column] and np.isfinite(values[row, column]):
-            limit = MAX_TARGET if columns[column] == TARGET else "1e30"
-            allowed += f" from -{limit} to {limit}"
-        raise UserError(
-            f"data: column {columns[column]!r}, row {row + 1} of {data}: "
-            f"received {cells.iat[row, column]!r}, allowed is {allowed}"
-        )
-    return table.reset_index(drop=True).astype({TARGET: "int64"})
+    target = rows.Column(TARGET, rows.MAX_INTEGER, whole=True)
+    table = tables.Table(data, "data", [*map(rows.Column, FEATURES), target])
+    values = table.read()
+    if form := table.describe():
+        print(f"data: {data} is read as: {form}", file=sys.stderr)
+    return pd.DataFrame(values, columns=[*FEATURES, TARGET]).astype({TARGET: "int64"})
 
 
 def deciles(X):

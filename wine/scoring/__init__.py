@@ -1,1 +1,1 @@
-"""Scoring of tables of any size: `scorer` has the contract, `local` and `spark` the engines."""
+"""Scoring of tables of any size: `engine` scores one file, and Spark runs it over many."""

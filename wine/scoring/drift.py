@@ -1,10 +1,10 @@
 """Drift: how unlike the training rows the rows of a scored table are."""
 
 import numpy as np
-from matplotlib.figure import Figure
 from scipy.stats import chi2
 
 from wine.dataset import NOUN
+from wine.model import count_bins
 
 N_BINS = 10
 # From this population stability index on, a distribution counts as shifted (Siddiqi, Credit Risk
@@ -12,7 +12,6 @@ N_BINS = 10
 # chi-squared distribution with N_BINS - 1 degrees of freedom, whose far end is added.
 SHIFTED = 0.25
 MIN_ROWS = 0.5  # in an empty bin, whose logarithm would be infinite
-MANY_ROWS = 10_000
 MAX_OUTSIDE, FEW_ROWS = 0.01, 2  # A share of the rows, and their number, that are not worth a word.
 
 
@@ -24,24 +23,23 @@ def count(X, reference):
     X : ndarray of float64, shape (n_rows, n_columns)
         The measurements, in the order of the reference.
     reference : dict
-        As `wine.dataset.deciles` returns it.
+        As `wine.model.deciles` returns it.
 
     Returns
     -------
     ndarray of int64, shape (n_columns + 1, N_BINS + 1)
-        For each measurement the rows in each bin, of many rows every fourth, and, last, those
-        outside the range. The last row holds the number of all rows and that of the rows with any
-        measurement outside.
+        For each measurement the rows in each bin and, last, those outside the range. The last row
+        holds the number of all rows and that of the rows with any measurement outside.
     """
     counts = np.zeros((X.shape[1] + 1, N_BINS + 1), dtype="int64")
-    edges = np.array([known["edges"] for known in reference.values()])
-    outside = (edges[:, 0] > X) | (edges[:, -1] < X)
-    counts[:-1, N_BINS] = outside.sum(axis=0)
-    counts[-1, :2] = len(X), outside.any(axis=1).sum()
-    some = X[::4] if len(X) > MANY_ROWS else X  # Enough to compare distributions, and faster.
-    for position, values in enumerate(some.T):
-        bins = np.searchsorted(edges[position, 1:-1], values, side="right")
-        counts[position, :N_BINS] = np.bincount(bins, minlength=N_BINS)
+    any_outside = np.zeros(len(X), dtype=bool)
+    for position, known in enumerate(reference.values()):
+        values, edges = np.ascontiguousarray(X[:, position]), known["edges"]
+        outside = (values < edges[0]) | (values > edges[-1])
+        counts[position, :N_BINS] = count_bins(values, edges)
+        counts[position, N_BINS] = np.count_nonzero(outside)
+        any_outside |= outside
+    counts[-1, :2] = len(X), np.count_nonzero(any_outside)
     return counts
 
 
@@ -53,7 +51,7 @@ def summarize(counts, reference):
     counts : ndarray
         The sum of what `count` returned; of at least one row.
     reference : dict
-        As `wine.dataset.deciles` returns it.
+        As `wine.model.deciles` returns it.
 
     Returns
     -------
@@ -66,9 +64,8 @@ def summarize(counts, reference):
     n_rows, n_outside = counts[-1, :2]
     metrics = {"outside": n_outside / n_rows}
     for name, known, row in zip(reference, reference.values(), counts, strict=False):
-        n_counted = row[:N_BINS].sum()
-        p = np.maximum(row[:N_BINS], MIN_ROWS) / n_counted
-        q = np.maximum(known["shares"], MIN_ROWS / n_counted)
+        p = np.maximum(row[:N_BINS], MIN_ROWS) / n_rows
+        q = np.maximum(known["shares"], MIN_ROWS / n_rows)
         metrics[f"outside_{name}"] = row[N_BINS] / n_rows
         metrics[f"psi_{name}"] = float(np.sum((p - q) * np.log(p / q)))
     return metrics
@@ -108,17 +105,3 @@ def _largest(metrics, prefix, limit):
         if name.startswith(prefix) and value > limit
     ]
     return sorted(found, key=lambda item: -item[1])[:5]
-
-
-def plot(metrics, n_rows):
-    """Draw the population stability index and the share outside of each measurement."""
-    names = [name.removeprefix("psi_") for name in metrics if name.startswith("psi_")]
-    figure = Figure(figsize=(9.6, 4.8), dpi=150, layout="constrained")
-    left, right = figure.subplots(1, 2, sharey=True)
-    left.barh(names, [metrics[f"psi_{name}"] for name in names])
-    left.axvline(psi_limit(n_rows), color="black", linestyle="--", label="counts as shifted")
-    left.set(xlabel="population stability index", title=f"{n_rows:,} rows")
-    left.legend()
-    right.barh(names, [100 * metrics[f"outside_{name}"] for name in names])
-    right.set(xlabel=f"% outside the range of the training {NOUN}s")
-    return figure
