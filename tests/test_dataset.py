@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from helpers import PROJECT, assert_one_line_error
-from wine import UserError, dataset
+from wine import UserError, dataset, files
 
 LINES = (PROJECT / "wine-quality.csv").read_text().splitlines()
 
@@ -33,10 +33,10 @@ def test_measurements_are_floats_and_quality_is_an_integer(wines):
 
 def test_relative_path_is_found_here_before_the_project(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert dataset.locate("wine-quality.csv") == str(PROJECT / "wine-quality.csv")
+    assert files.locate("wine-quality.csv") == str(PROJECT / "wine-quality.csv")
     (tmp_path / "wine-quality.csv").touch()
-    assert dataset.locate("wine-quality.csv") == str(tmp_path / "wine-quality.csv")
-    assert dataset.locate("http://wine.example/a.csv") == "http://wine.example/a.csv"
+    assert files.locate("wine-quality.csv") == str(tmp_path / "wine-quality.csv")
+    assert files.locate("http://wine.example/a.csv") == "http://wine.example/a.csv"
 
 
 def swap(row, column, value):
@@ -51,7 +51,6 @@ def swap(row, column, value):
     [
         ([], ["cannot be read"]),
         (["\x00\x01\x02"], ["is missing"]),
-        ([line.replace(",", ";") for line in LINES], ["separated by ';'", "allowed is ','"]),
         (swap(0, 10, "alcool"), ["column 'alcohol' is missing", "alcool"]),
         (swap(0, 10, "pH"), ["column 'pH' stands there more than once"]),
         (swap(0, 11, "grade"), ["column 'quality' is missing"]),
@@ -59,7 +58,7 @@ def swap(row, column, value):
         (swap(3, 0, ""), ["column 'fixed acidity', row 3", "''"]),
         (swap(3, 0, "inf"), ["column 'fixed acidity', row 3", "'inf'"]),
         (swap(3, 11, "5.5"), ["column 'quality', row 3", "'5.5'", "whole number"]),
-        (swap(3, 11, "5,6,7"), ["cannot be read", "line 4"]),
+        (swap(3, 11, "5,6,7"), ["row 3 of ", "allowed are 12 cells"]),
         (swap(3, 0, "1e39"), ["column 'fixed acidity', row 3", "'1e39'", "from -1e30 to 1e30"]),
         (swap(4, 5, "-1e308"), ["column 'free sulfur dioxide', row 4", "from -1e30 to 1e30"]),
         (swap(3, 11, "1e19"), ["column 'quality', row 3", "'1e19'", "to 9007199254740991"]),
@@ -91,9 +90,9 @@ def test_refused_table_is_one_line_and_nothing_is_recorded(run_script, tmp_path,
 
 
 def test_table_that_is_not_there(run_script, tmp_path):
-    for data in ("none.csv", str(tmp_path)):
+    for data, wrong in (("none.csv", "no such file"), (str(tmp_path), "which is a folder")):
         result = run_script("train.py", 1, 0.1, data)
-        assert_one_line_error(result, f"data: received {data!r}, no such file", status=1)
+        assert_one_line_error(result, f"data: received {data!r}, {wrong}", status=1)
 
 
 def test_table_that_is_not_text(run_script, tmp_path):
@@ -126,9 +125,11 @@ def test_all_accepted_files_hold_the_same_wines(run_script, new_store, website):
     text = (new_store / "plain.csv").read_text()
     (new_store / "excel.csv").write_text(text, encoding="utf-8-sig")
     (new_store / "packed.csv.gz").write_bytes(gzip.compress(text.encode()))
+    wines.to_parquet(new_store / "wines.parquet")
     wines.iloc[:, ::-1].assign(colour="white").to_csv(new_store / "turned.csv", index=False)
     printed = set()
-    for data in ("plain.csv", "excel.csv", "packed.csv.gz", "turned.csv", f"{website}/plain.csv"):
+    tables = ("plain.csv", "excel.csv", "packed.csv.gz", "turned.csv", "wines.parquet")
+    for data in (*tables, *(f"{website}/{name}" for name in ("packed.csv.gz", "wines.parquet"))):
         result = run_script("train.py", 0.5, 0.1, data)
         assert result.status == 0, result.err
         printed.add(result.out.split("runs:/")[0].replace(data, "TABLE"))
@@ -142,12 +143,11 @@ def test_table_that_a_website_does_not_have(run_script, website):
 
 
 def test_web_server_that_stalls_is_refused(monkeypatch):
-    monkeypatch.setattr(dataset, "DOWNLOAD_TIMEOUT", 0.5)
+    monkeypatch.setattr(files, "DOWNLOAD_TIMEOUT", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         url = f"http://127.0.0.1:{silent.getsockname()[1]}/wines.csv"
-        with pytest.raises(UserError, match=r"^data: .* cannot be read as a CSV file: .*timed out"):
+        with pytest.raises(UserError, match=r"^data: .* cannot be read: .*timed out"):
             dataset.load(url)
-    assert socket.getdefaulttimeout() is None
 
 
 # Splitting

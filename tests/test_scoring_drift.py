@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 
 from helpers import PROJECT, client_of, runs_of, tracking_in
-from wine import dataset
+from wine import dataset, model
 from wine.scoring import drift
+from wine.scoring.counts import MAX_BINS, Histogram
 
 WHITE = pd.read_csv(PROJECT / "wine-quality.csv").drop(columns="quality")
 # The means of the red wines: Cortez et al., Decision Support Systems 47:547-553, 2009, table 1.
@@ -20,7 +21,7 @@ def red_wines(n_rows):
 
 
 def metrics_of(table):
-    reference = dataset.deciles(dataset.split(dataset.load(dataset.DATA)).X_train)
+    reference = model.deciles(dataset.split(dataset.load(dataset.DATA)).X_train)
     return drift.summarize(drift.count(table.to_numpy(), reference), reference)
 
 
@@ -46,6 +47,49 @@ def test_index_of_a_known_shift():
     assert found["psi_a"] == pytest.approx(np.sum((p - 0.1) * np.log(p / 0.1)))
     outside = np.array([[-1.0], [0.5], [11.0], [10.0]])
     assert drift.summarize(drift.count(outside, reference), reference)["outside_a"] == 0.5
+
+
+def test_every_row_counts_whatever_batch_it_is_in():
+    """Three of four rows are shifted, one after the other; or all of the last ones."""
+    known = {"a": {"edges": list(range(11)), "shares": [0.1] * 10}}
+    like, shifted = np.arange(20_000) % 10 + 0.5, np.full(20_000, 9.5)
+    interleaved = np.where(np.arange(20_000) % 4 == 0, like, shifted)
+    for rows in (interleaved, np.concatenate([like, like, like, shifted[:9_000]])):
+        whole = drift.count(rows[:, None], known)
+        assert (
+            drift.count(rows[:7, None], known).sum() + drift.count(rows[7:, None], known).sum()
+            == whole.sum()
+        )
+        assert whole[0, :10].sum() == len(rows)
+        p = np.maximum(np.bincount(rows.astype(int), minlength=10), 0.5) / len(rows)
+        found = drift.summarize(whole, known)["psi_a"]
+        assert found == pytest.approx(np.sum((p - 0.1) * np.log(p / 0.1)))
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_histogram_does_not_depend_on_the_order_and_the_division(seed):
+    rng = np.random.default_rng(seed)
+    values = rng.normal(rng.normal(scale=10), 10.0 ** rng.integers(-5, 5), size=1000)
+    values = np.sort(values) if seed % 2 else values
+    whole = Histogram.of(values)
+    cuts = np.sort(rng.integers(1, 999, size=rng.integers(1, 9)))
+    parts = [Histogram.of(part) for part in np.split(values, np.unique(cuts))]
+    rng.shuffle(parts)
+    total = parts[0]
+    for part in parts[1:]:
+        total = total + part
+    assert (total.width, total.first) == (whole.width, whole.first)
+    assert total.counts.tolist() == whole.counts.tolist()
+    assert MAX_BINS / 2 - 1 <= len(whole.counts) <= MAX_BINS
+    assert whole.counts.tolist() == np.histogram(values, whole.edges)[0].tolist()
+    assert (whole.counts[0] > 0, whole.counts[-1] > 0) == (True, True)
+
+
+@pytest.mark.parametrize("value", [0.0, 6.1, -1e30, 1e-300])
+def test_histogram_of_one_value(value):
+    one = Histogram.of(np.full(3, value))
+    assert one.counts.tolist() == [3]
+    assert (one + Histogram.of(np.array([value, 5.0]))).counts.sum() == 5
 
 
 def test_scoring_records_and_says_it(score, store, model_uris):

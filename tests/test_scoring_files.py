@@ -15,9 +15,10 @@ import pytest
 
 from helpers import PROJECT, assert_one_line_error, run_command, tracking_in
 from tables import COLUMNS, MEASURED, counts, read, write
-from wine import UserError
-from wine.scoring import local
-from wine.scoring.model import load
+from wine import UserError, delimited
+from wine.model import load
+from wine.scoring import engine
+from wine.scoring.output import resolve
 
 
 @pytest.fixture
@@ -59,11 +60,11 @@ def test_rejects_that_are_there_are_not_replaced(score, model_uris):
 def test_file_that_appears_meanwhile_is_not_replaced(name, tmp_path, main_model, monkeypatch):
     monkeypatch.chdir(tmp_path)
     write("wines.csv", [*MEASURED[:3], ["dry"] * 11])
-    with local.LocalScorer("wines.csv") as table:
-        output = table.resolve_output("scored.csv", overwrite=False)
-        Path(name).write_text("mine")
-        with pytest.raises(UserError, match=f"output: .*{name} is there already"):
-            table.score(main_model, output, overwrite=False)
+    table = engine.open_table("wines.csv", main_model)
+    location = resolve("scored.csv", table.location, overwrite=False)
+    Path(name).write_text("mine")
+    with pytest.raises(UserError, match=f"output: .*{name} is there already"):
+        engine.score_file(table, main_model, location, overwrite=False)
     assert Path(name).read_text() == "mine"
     assert sorted(os.listdir()) == sorted([name, "wines.csv"])
 
@@ -82,14 +83,14 @@ def test_output_that_is_a_link_to_itself(score, model_uris):
 def test_line_ends_in_a_cell_at_the_edge_of_a_block(end, tmp_path, main_model, monkeypatch):
     """At some of these lengths a block ends between the CR and the LF of the quoted cell."""
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr(local, "BLOCK_SIZE", 512)
+    monkeypatch.setattr(delimited, "BLOCK_SIZE", 512)
     one = ",".join(MEASURED[0])
     for length in range(300, 340):
         text = "x" * length + f"{end}y"
         lines = [",".join(["note", *COLUMNS]), f'"{text}",{one}', f"b,{one}"]
         Path("wines.csv").write_text("\n".join(lines) + "\n", newline="")
-        with local.LocalScorer("wines.csv") as table:
-            table.score(main_model, str(tmp_path / "scored.csv"), overwrite=True)
+        table = engine.open_table("wines.csv", main_model)
+        engine.score_file(table, main_model, str(tmp_path / "scored.csv"), overwrite=True)
         assert [row[0] for row in read("scored.csv")[1]] == [text, "b"]
 
 
@@ -125,7 +126,7 @@ def test_number_too_large_for_the_model_is_rejected(score, model_uris, entry_poi
     done = score(model_uris[entry_point], "wines.csv", "scored.csv")
     assert (done.status, counts(done.out)) == (3, (2, 1)), done.err
     ((number, reason, *_),) = read("scored.csv.rejected.csv")[1]
-    allowed = "allowed is a finite number from -1e+30 to 1e+30"
+    allowed = "allowed is a finite number from -1e30 to 1e30"
     assert (number, reason) == ("2", f"column 'alcohol': received '{text}', {allowed}")
 
 

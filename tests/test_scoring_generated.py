@@ -12,9 +12,9 @@ import pytest
 
 from helpers import tracking_in
 from tables import COLUMNS, MEASURED, read
-from wine import UserError
-from wine.scoring import local, rows
-from wine.scoring.model import load
+from wine import UserError, delimited, rows
+from wine.model import load
+from wine.scoring import engine
 
 pytestmark = pytest.mark.slow
 
@@ -81,7 +81,7 @@ def test_tables_as_the_csv_module_reads_them(
         model = load(model_uris["main"])
     for number in range(TABLES // 4):
         content, header, wanted = generated_table(draw)
-        monkeypatch.setattr(local, "BLOCK_SIZE", draw.choice(BLOCK_SIZES))
+        monkeypatch.setattr(delimited, "BLOCK_SIZE", draw.choice(BLOCK_SIZES))
         name = draw.choice(["wines.csv", "wines.csv.gz"])
         path, output = tmp_path / name, str(tmp_path / "scored.csv")
         path.write_bytes(gzip.compress(content, 1) if name.endswith("gz") else content)
@@ -91,8 +91,8 @@ def test_tables_as_the_csv_module_reads_them(
             *wanted,
         ]
         try:
-            with local.LocalScorer(str(path)) as table:
-                counts = table.score(model, output, overwrite=True)
+            table = engine.open_table(str(path), model)
+            counts = engine.score_file(table, model, output, overwrite=True)
         except UserError as error:
             if "a row has more than" not in str(error):
                 raise

@@ -81,9 +81,13 @@ class DelimitedFile:
         line = text.readline().decode("utf-8")
         if not line:
             source.refuse(f"{source.data} cannot be read: it is empty")
+        if "\0" in line:
+            source.refuse(f"{source.data} cannot be read: it is not text, and a header is missing")
         self._n_header_lines, delimiters = 1, list(DELIMITERS)
         if said := re.fullmatch(r'"?sep=(.)"?', line):  # Excel takes the delimiter from this line.
-            self._n_header_lines, delimiters = 2, [said[1]]
+            if "\0" in line:
+            source.refuse(f"{source.data} cannot be read: it is not text, and a header is missing")
+        self._n_header_lines, delimiters = 2, [said[1]]
             line = text.readline().decode("utf-8")
         headers = {each: split_cells(line, each) for each in delimiters}
         delimiter = max(delimiters, key=lambda each: rank(headers[each]))
