@@ -13,6 +13,7 @@ import urllib.request
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -44,6 +45,7 @@ from tables import (
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("spark")]
 
 ODD = "PH, `odd`.name"  # of a column
+CUTS = [0, 30, 3000, 100_000]  # the rows at which the files of a folder end
 ON_LOOPBACK = {"SPARK_LOCAL_IP": "127.0.0.1"}
 
 
@@ -108,13 +110,20 @@ def run_scoring(*arguments, store, cwd, **env):
     )
 
 
-def rows_of(folder):
-    """Return the header and the rows of a folder of CSV files, in the order of the first cell."""
+def read_folder(folder):
+    """Return the header and the rows of a folder of CSV files."""
     header, rows = None, []
     for part in sorted(Path(folder).glob("part-*")):
         header, more = read(part)
         rows += more
-    return header, sorted(rows, key=lambda row: int(row[0]))
+    return header, rows
+
+
+def rows_of(folder):
+    """Return the header and the rows of a folder of CSV files, in the order of the ids."""
+    header, rows = read_folder(folder)
+    n = header.index("id") if "id" in header else 0
+    return header, sorted(rows, key=lambda row: int(row[n]))
 
 
 def assert_same_rows(found, wanted, n_answers):
@@ -141,9 +150,11 @@ def tables(tmp_path_factory):
     header = ["id", *COLUMNS, ODD]
     write(folder / "wines.csv", rows, header)
     (folder / "parts.csv").mkdir()
-    cuts = [0, 30, 3000, len(rows)]  # the largest last: Spark takes the largest first
     for n in range(3):
-        write(folder / "parts.csv" / f"part-{n}.csv", rows[cuts[n] : cuts[n + 1]], header)
+        part = rows[CUTS[n] : CUTS[n + 1]]
+        write(folder / "parts.csv" / f"part-{n}.csv", part, header)
+    for ignored in ("_SUCCESS", ".hidden.csv", "part-3.csv"):
+        (folder / "parts.csv" / ignored).write_text("x" if ignored[0] == "." else "")
     with gzip.open(folder / "wines.csv.gz", "wb") as packed:
         packed.write((folder / "wines.csv").read_bytes())
     return folder
@@ -174,8 +185,10 @@ def test_folder_on_a_cluster(cluster, tables, local, model_uris, store):
     assert found == header
     assert_same_rows(rows, scored, 2)
     found, rows = rows_of(tables / "cluster.csv.rejected.csv")
-    assert found == ["row", "reason", "id", *COLUMNS, ODD]
-    assert rows == rejected
+    assert found == ["file", "row", "reason", "id", *COLUMNS, ODD]
+    for row, (number, *cells) in zip(rows, rejected, strict=True):
+        part = sum(int(number) > cut for cut in CUTS) - 1
+        assert row == [f"part-{part}.csv", str(int(number) - CUTS[part]), *cells]
     assert [name for name in os.listdir(tables) if "partial" in name] == []
 
     client = client_of(store)
@@ -225,7 +238,9 @@ def test_one_packed_file_to_parquet_by_mlflow_run(tables, local, project, model_
 
 
 def test_parquet_of_all_kinds(model_uris, store, tmp_path):
-    table = table_of_many_types().drop_columns(["cask", "nothing"])  # Spark has no such types
+    table = table_of_many_types().drop_columns(
+        ["cask"]
+    )  # Each part file has a dictionary of its own.
     pq.write_table(table, tmp_path / "wines.parquet")
     (tmp_path / "parts.parquet").mkdir()
     for n in range(4):
@@ -247,11 +262,72 @@ def test_parquet_of_all_kinds(model_uris, store, tmp_path):
         assert found[name].to_pylist() == wanted[name].to_pylist(), name
     np.testing.assert_allclose(found["prediction"], wanted["prediction"], rtol=0, atol=1e-12)
     header, rejected = read(tmp_path / "local.parquet.rejected.csv")
-    found, rows = rows_of(tmp_path / "spark.parquet.rejected.csv")
-    assert found == header
-    own = {"notes", "fixed acidity", "alcohol"}  # lists and floats have each engine's own text
-    same = [place for place, name in enumerate(header) if name not in own]
-    assert [[row[n] for n in same] for row in rows] == [[row[n] for n in same] for row in rejected]
+    found, rows = read_folder(tmp_path / "spark.parquet.rejected.csv")
+    assert found == ["file", *header]
+    for row, (number, *cells) in zip(rows, rejected, strict=True):
+        part, before = divmod(int(number) - 1, 10)
+        assert row == [f"part-{part}.parquet", str(before + 1), *cells]
+
+
+def test_row_groups_of_a_large_file_are_parts(run_script, model_uris, store, monkeypatch):
+    from wine.scoring import spark
+
+    monkeypatch.setattr(spark, "BYTES_PER_PART", 30_000)
+    pq.write_table(table_of_many_types(), "small.parquet")
+    table = pa.concat_tables([table_of_many_types()] * 50)
+    pq.write_table(table, "wines.parquet", row_group_size=70)
+    for name, *engine in (("local", "local"), ("spark", "spark", "local[2]")):
+        arguments = (model_uris["main"], "wines.parquet", f"{name}.parquet", "false", *engine)
+        done = run_script("score.py", *arguments, store=store)
+        assert (done.status, counts(done.out)) == (3, (1800, 200)), done.err
+    parts = sorted(Path("spark.parquet").glob("part-*"))
+    assert 1 < len(parts) <= len(range(0, 2000, 70))
+    found = pa.concat_tables([pq.read_table(part) for part in parts])
+    assert found.equals(pq.read_table("local.parquet"))
+    wanted = read("local.parquet.rejected.csv")
+    assert read_folder("spark.parquet.rejected.csv") == wanted
+
+
+def test_task_that_is_tried_again_leaves_nothing(model_uris, store, tmp_path):
+    """Python's worker is killed while it writes; Spark starts another one."""
+    n_rows = 200_000
+    (tmp_path / "parts.csv").mkdir()
+    for number in range(2):
+        grow(tmp_path / "parts.csv" / f"{number}.csv", n_rows)
+    on_spark = (model_uris["main"], "parts.csv", "scored.csv", "false", "spark", "local[2,4]")
+    with start_scoring(*on_spark, store=store, cwd=tmp_path) as scoring:
+        wait_for_output(tmp_path, scoring)
+        killed = None
+        while killed is None and scoring.poll() is None:
+            killed = kill_a_writer(tmp_path)
+        said = scoring.communicate(timeout=120)[0]
+    assert (scoring.returncode, counts(said)) == (0, (2 * n_rows, 0)), said
+    assert sorted(os.listdir(tmp_path)) == ["parts.csv", "scored.csv"]
+    names = ["_SUCCESS", "part-00000.csv", "part-00001.csv"]
+    assert sorted(os.listdir(tmp_path / "scored.csv")) == names
+
+
+def kill_a_writer(folder):
+    """Kill a process that writes below a folder, and return its ID; None if there is none."""
+    for fd in Path("/proc").glob("[0-9]*/fd/*"):
+        with contextlib.suppress(OSError):
+            path = os.readlink(fd)
+            if path.startswith(f"{folder}/.scored.csv") and os.stat(fd).st_size:
+                os.kill(int(fd.parts[2]), signal.SIGKILL)
+                return int(fd.parts[2])
+    return None
+
+
+def test_file_with_other_columns_is_refused(model_uris, store, tmp_path):
+    (tmp_path / "parts.csv").mkdir()
+    write(tmp_path / "parts.csv" / "a.csv", MEASURED[:3])
+    write(tmp_path / "parts.csv" / "b.csv", MEASURED[:3], COLUMNS[::-1])
+    on_spark = (model_uris["main"], "parts.csv", "scored.csv", "false", "spark", "local[1]")
+    done = run_scoring(*on_spark, store=store, cwd=tmp_path)
+    assert (done.status, done.out) == (1, "")
+    assert "input: " in done.err.splitlines()[-1]
+    assert "b.csv has other columns, types or delimiters" in done.err.splitlines()[-1]
+    assert os.listdir(tmp_path) == ["parts.csv"]
 
 
 def test_whole_or_not_at_all(model_uris, store, tmp_path):
@@ -283,16 +359,17 @@ def test_whole_or_not_at_all(model_uris, store, tmp_path):
     ("arguments", "parts"),
     [
         (["no-pH.csv", "scored.csv"], ["input: column 'pH' is missing in no-pH.csv"]),
-        (["twice.csv", "scored.csv"], ["input: ", "`x` already exists"]),
+        (["empty", "scored.csv"], ["input: received 'empty', a folder without a file to score"]),
+        (["none.csv", "scored.csv"], ["input: received 'none.csv', no such file"]),
         (["wines.csv", "old.csv"], ["output: ", "old.csv", "overwrite=true"]),
         (["wines.csv", "scored.csv", "false", "spark", "cluster"], ["master: received 'cluster'"]),
     ],
 )
-def test_refusals(arguments, parts, model_uris, store, tmp_path):
+def test_scoring_that_is_refused(arguments, parts, model_uris, store, tmp_path):
     write(tmp_path / "wines.csv", MEASURED[:3])
     write(tmp_path / "old.csv", [])
-    write(tmp_path / "no-pH.csv", MEASURED[:3], [name.replace("pH", "PH") for name in COLUMNS])
-    write(tmp_path / "twice.csv", [["1", *row, "2"] for row in MEASURED], ["x", *COLUMNS, "x"])
+    write(tmp_path / "no-pH.csv", MEASURED[:3], [name.replace("pH", "p") for name in COLUMNS])
+    (tmp_path / "empty").mkdir()
     before = sorted(os.listdir(tmp_path)), len(runs_of(store))
     done = run_scoring(
         model_uris["main"],

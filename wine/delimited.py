@@ -85,9 +85,7 @@ class DelimitedFile:
             source.refuse(f"{source.data} cannot be read: it is not text, and a header is missing")
         self._n_header_lines, delimiters = 1, list(DELIMITERS)
         if said := re.fullmatch(r'"?sep=(.)"?', line):  # Excel takes the delimiter from this line.
-            if "\0" in line:
-            source.refuse(f"{source.data} cannot be read: it is not text, and a header is missing")
-        self._n_header_lines, delimiters = 2, [said[1]]
+            self._n_header_lines, delimiters = 2, [said[1]]
             line = text.readline().decode("utf-8")
         headers = {each: split_cells(line, each) for each in delimiters}
         delimiter = max(delimiters, key=lambda each: rank(headers[each]))

@@ -87,7 +87,8 @@ def resolve(output, source, overwrite, *, is_folder=False):
 def _is_same(location, source):
     if "://" in location or "://" in source:
         return location == source.rstrip("/")
-    return os.path.exists(location) and os.path.samefile(location, source)
+    both = os.path.exists(location) and os.path.exists(source)
+    return both and os.path.samefile(location, source)
 
 
 def _exists(location):
