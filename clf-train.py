@@ -15,7 +15,7 @@ import joblib
 import mlflow
 from scipy.stats import randint
 
-from wine import cli, dataset, evaluation, report, tracking, views
+from wine import cli, dataset, evaluation, plots, report, tracking, views
 
 TARGET_THRESHOLD = 7  # From this quality on, a wine is good.
 # From this probability on, a wine is called good: good wines are few, and with the usual 0.5 most
@@ -76,7 +76,7 @@ def train(params, split):
     mlflow.log_metrics(sizes | evaluation.flatten(scores), dataset=test_set, model_id=model_id)
 
     # Confusion matrix, ROC and precision-recall curves and importances, as PNG files.
-    for file_name, figure in evaluation.plots(estimator, split).items():
+    for file_name, figure in plots.training(estimator, split).items():
         mlflow.log_figure(figure, file_name)
 
     # MLflow shows this tag as the description, of the model and of the run.

@@ -13,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 import mlflow
 from scipy.stats import loguniform, uniform
 
-from wine import cli, dataset, evaluation, report, tracking, views
+from wine import cli, dataset, evaluation, plots, report, tracking, views
 
 # sweep.py samples its candidates from SEARCH. It calls read_params([]) for the defaults,
 # split(table), build(**candidate) and, for the best candidate, train(params, split): a copy of this
@@ -55,7 +55,7 @@ def train(params, split):
     mlflow.log_metrics(sizes | evaluation.flatten(scores), dataset=test_set, model_id=model_id)
 
     # Predictions against measurements, residuals and coefficients, as PNG files.
-    for file_name, figure in evaluation.plots(estimator, split).items():
+    for file_name, figure in plots.training(estimator, split).items():
         mlflow.log_figure(figure, file_name)
 
     # MLflow shows this tag as the description, of the model and of the run.

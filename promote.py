@@ -211,7 +211,7 @@ def main():
             opponent = champion.estimator
 
     X, y = split.X_test[split.unseen], split.y_test[split.unseen]
-    metric, _ = evaluation.main_metric(challenger.estimator)
+    metric = evaluation.main_metric(challenger.estimator).name
     scores, gains = compare(challenger.estimator, opponent, X, y)
     rival = f"version {version} of {name}" if champion else "the baseline"
     is_champion = champion is not None and champion.model_id == challenger.model_id

@@ -200,8 +200,7 @@ def main():
     estimator = script.build(**defaults)
     classifier = is_classifier(estimator)
     folds = make_folds(X, y, classifier, params["seed"])
-    metric, ascending = evaluation.main_metric(estimator)
-    scoring = metric if classifier else "neg_root_mean_squared_error"
+    metric, ascending, scoring = evaluation.main_metric(estimator)
 
     with tracking.start_run() as parent:
         tracking.set_run_name(f"Sweep of {evaluation.name(estimator)}")

@@ -28,7 +28,7 @@ def store_trainings(estimator, params):
     dict
         What `wine.report.ui_url` takes to open the view; empty if it cannot be stored.
     """
-    metric, ascending = evaluation.main_metric(estimator)
+    metric, ascending, _ = evaluation.main_metric(estimator)
     names = [name for name in params if name != "data"]
     unseen, *others = (f"metrics.`{metric}{suffix}`" for suffix in ("_unseen", "", "_baseline"))
     columns = ["tags.`estimator`", unseen, *others, *(f"params.`{name}`" for name in names)]
