@@ -4,7 +4,9 @@ mlflow run . -e score -P model=runs:/<ID>/model -P input=wines.csv -P output=sco
 python score.py runs:/<ID>/model wines.csv scored.csv
 """
 
-from wine import process  # isort: skip (Ctrl-C in the imports below ends with one line)
+from wine import process
+
+process.catch_interrupts()  # Ctrl-C in the imports below ends with one line, too.
 
 import sys
 import time
@@ -18,9 +20,9 @@ from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import LoggedModelInput
 
 from wine import cli, tracking
+from wine.model import load
 from wine.scoring import drift, rows
 from wine.scoring.local import LocalScorer
-from wine.scoring.model import load
 
 REJECTED = 3  # exit status
 
@@ -78,11 +80,11 @@ def main():
     overwrite = params["overwrite"] == "true"
     with open_table(params) as table:
         output = table.resolve_output(params["output"], overwrite)
-        model = load(params["model"])
+        with tracking.fail_fast():
+            model = load(params["model"])
         rows.check_columns(table.schema, model, params["input"])
 
-        with tracking.start_run():
-            tracking.set_run_name(f"Scoring of {Path(params['input']).name}")
+        with tracking.start_run(f"Scoring of {Path(params['input']).name}"):
             tracking.log_params(params)
             started = time.monotonic()
             counts = table.score(model, output, overwrite)

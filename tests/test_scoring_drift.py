@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 
 from helpers import PROJECT, client_of, runs_of, tracking_in
-from wine import dataset
+from wine import dataset, model
 from wine.scoring import drift
 
 WHITE = pd.read_csv(PROJECT / "wine-quality.csv").drop(columns="quality")
@@ -20,7 +20,7 @@ def red_wines(n_rows):
 
 
 def metrics_of(table):
-    reference = dataset.deciles(dataset.split(dataset.load(dataset.DATA)).X_train)
+    reference = model.deciles(dataset.split(dataset.load(dataset.DATA)).X_train)
     return drift.summarize(drift.count(table.to_numpy(), reference), reference)
 
 

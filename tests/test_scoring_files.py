@@ -16,8 +16,8 @@ import pytest
 from helpers import PROJECT, assert_one_line_error, run_command, tracking_in
 from tables import COLUMNS, MEASURED, counts, read, write
 from wine import UserError
+from wine.model import load
 from wine.scoring import local
-from wine.scoring.model import load
 
 
 @pytest.fixture

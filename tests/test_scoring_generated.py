@@ -13,8 +13,8 @@ import pytest
 from helpers import tracking_in
 from tables import COLUMNS, MEASURED, read
 from wine import UserError
+from wine.model import load
 from wine.scoring import local, rows
-from wine.scoring.model import load
 
 pytestmark = pytest.mark.slow
 

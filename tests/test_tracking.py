@@ -19,11 +19,12 @@ from helpers import (
     free_port,
     predictions_of,
     run_command,
+    run_id_in,
     runs_of,
     tracking_in,
 )
 from wine import dataset as wine_dataset
-from wine import report, tracking
+from wine import tracking
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX's permissions")
 
@@ -43,14 +44,6 @@ def test_status_of_a_run_that_does_not_end_well(new_store, error, status):
     with pytest.raises(error), tracking_in(new_store), tracking.start_run():
         raise error
     assert runs_of(new_store)[0].info.status == status
-
-
-def test_password_in_the_tracking_address_is_not_shown(new_store):
-    with tracking_in(new_store), tracking.start_run():
-        mlflow.set_tracking_uri("http://ana:secret@wine.example/")
-        shown = report.ui_url()
-        mlflow.set_tracking_uri(f"sqlite:///{new_store}/mlflow.db")
-    assert shown == "http://wine.example/#/experiments/0/runs?workflowType=machine_learning"
 
 
 def test_dataset_that_another_run_logs_at_the_same_time(new_store):
@@ -97,6 +90,26 @@ def test_database_without_its_driver_is_one_line(tmp_path):
     uri = "mssql+pymssql://wine@127.0.0.1/wine"  # a driver that nothing here installs
     done = run_command(sys.executable, PROJECT / "train.py", cwd=tmp_path, MLFLOW_TRACKING_URI=uri)
     assert_one_line_error(done, "MLflow cannot record: No module named 'pymssql'", status=1)
+
+
+# The name of a run
+
+
+@pytest.mark.parametrize("name", ["my-own-name", "sweep-of-7", "lazy-days-12"])
+def test_name_that_a_user_gave_stays(new_store, run_script, monkeypatch, name):
+    run = client_of(new_store).create_run("0", run_name=name)
+    monkeypatch.setenv("MLFLOW_RUN_ID", run.info.run_id)
+    result = run_script("train.py")
+    assert result.status == 0, result.err
+    assert client_of(new_store).get_run(run_id_in(result.out)).info.run_name == name
+
+
+def test_random_name_is_replaced(new_store, run_script):
+    for _ in range(3):
+        assert run_script("train.py", 0.5).status == 0
+    assert {run.info.run_name for run in runs_of(new_store)} == {
+        "ElasticNet alpha=0.5 l1_ratio=0.1"
+    }
 
 
 # The tracking server

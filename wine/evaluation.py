@@ -10,6 +10,7 @@ from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import FixedThresholdClassifier
 
+import joblib
 import pandas as pd
 
 from wine import UserError
@@ -150,7 +151,8 @@ def fit(estimator, split, hint):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            estimator.fit(split.X_train, split.y_train)
+            with joblib.parallel_config("threading", n_jobs=-1):  # Trees grow on all cores.
+                estimator.fit(split.X_train, split.y_train)
         except ValueError as error:
             reason = str(error).splitlines()[0]
             raise UserError(f"{name(estimator)} cannot be fitted ({reason}): {hint}") from error
@@ -224,27 +226,30 @@ def evaluate(estimator, split):
     return pd.DataFrame(columns, columns=list(METRIC_NAMES))
 
 
-def flatten(scores):
-    """Return the metrics that are defined as MLflow takes them: one number for each name.
+def flatten(scores, split):
+    """Return the metrics that are defined, and the numbers of rows, as MLflow takes them.
 
     Parameters
     ----------
     scores : DataFrame
         The metrics as `evaluate` returns them.
+    split : wine.dataset.Split
+        The table, split.
 
     Returns
     -------
     dict
-        For instance rmse (on the test set), rmse_unseen and rmse_baseline.
-
-    Examples
-    --------
-    >>> flatten(pd.DataFrame({"test": [0.81], "unseen": [0.80], "baseline": [0.88]}, ["rmse"]))
-    {'rmse': 0.81, 'rmse_unseen': 0.8, 'rmse_baseline': 0.88}
+        For instance rmse (on the test set), rmse_unseen and rmse_baseline; n_train, n_test and
+        n_unseen, the numbers of rows.
     """
-    return {
+    metrics = {
         METRIC_NAMES[column].format(metric): value
         for (metric, column), value in scores.stack().dropna().items()
+    }
+    return metrics | {
+        "n_train": len(split.y_train),
+        "n_test": len(split.y_test),
+        "n_unseen": int(split.unseen.sum()),
     }
 
 

@@ -24,7 +24,7 @@ def count(X, reference):
     X : ndarray of float64, shape (n_rows, n_columns)
         The measurements, in the order of the reference.
     reference : dict
-        As `wine.dataset.deciles` returns it.
+        As `wine.model.deciles` returns it.
 
     Returns
     -------
@@ -53,7 +53,7 @@ def summarize(counts, reference):
     counts : ndarray
         The sum of what `count` returned; of at least one row.
     reference : dict
-        As `wine.dataset.deciles` returns it.
+        As `wine.model.deciles` returns it.
 
     Returns
     -------

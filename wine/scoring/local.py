@@ -18,8 +18,8 @@ import pyarrow.parquet
 
 from wine import UserError, process
 from wine.dataset import locate
+from wine.model import predict
 from wine.scoring import drift, rows
-from wine.scoring.model import predict
 from wine.scoring.scorer import Counts, Scorer, refuse_existing, refuse_input, suffix
 
 BLOCK_SIZE = 2**20  # bytes of CSV, some 15,000 wines; Arrow reads up to 32 blocks ahead.

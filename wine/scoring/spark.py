@@ -21,8 +21,8 @@ import pyarrow.compute as pc
 
 from wine import UserError
 from wine.dataset import PROJECT, locate
+from wine.model import predict
 from wine.scoring import drift, rows
-from wine.scoring.model import predict
 from wine.scoring.scorer import BINS, Counts, Scorer, refuse_existing, refuse_input, suffix
 
 try:
