@@ -46,7 +46,7 @@ def train(params, split):
     """Fit, evaluate and record one model in the active run."""
     estimator = build(params["n_estimators"], params["max_depth"])
     converged = evaluation.fit(estimator, split, hint="raise n_estimators")
-    scores = evaluation.evaluate(estimator, split)  # beside those of a baseline's
+    scores = evaluation.evaluate(estimator, split)  # beside those of a baseline
     tracking.log_params(evaluation.get_params(estimator) | split.get_params() | params)
     test_set = tracking.log_inputs(split, params["data"])  # MLflow ties the metrics to it.
     tags = report.tags(estimator, params, split, scores, converged)

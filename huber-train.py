@@ -17,8 +17,8 @@ from scipy.stats import loguniform, uniform
 
 from wine import cli, dataset, evaluation, model, plots, report, tracking
 
-SEARCH = {"alpha": loguniform(1e-5, 1e3), "epsilon": uniform(1, 2)}
 split = dataset.split
+SEARCH = {"alpha": loguniform(1e-5, 1e3), "epsilon": uniform(1, 2)}
 
 
 def build(alpha, epsilon, max_iter):
@@ -31,7 +31,7 @@ def train(params, split):
     """Fit, evaluate and record one model in the active run."""
     estimator = build(params["alpha"], params["epsilon"], params["max_iter"])
     converged = evaluation.fit(estimator, split, hint="raise max_iter")
-    scores = evaluation.evaluate(estimator, split)  # beside those of a baseline's
+    scores = evaluation.evaluate(estimator, split)  # beside those of a baseline
     tracking.log_params(evaluation.get_params(estimator) | split.get_params() | params)
     test_set = tracking.log_inputs(split, params["data"])  # MLflow ties the metrics to it.
     tags = report.tags(estimator, params, split, scores, converged)

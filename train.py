@@ -15,8 +15,8 @@ from scipy.stats import loguniform, uniform
 
 from wine import cli, dataset, evaluation, model, plots, report, tracking
 
-SEARCH = {"alpha": loguniform(1e-4, 10), "l1_ratio": uniform(0, 1)}
 split = dataset.split
+SEARCH = {"alpha": loguniform(1e-4, 10), "l1_ratio": uniform(0, 1)}
 
 
 def build(alpha, l1_ratio):
@@ -28,7 +28,7 @@ def train(params, split):
     """Fit, evaluate and record one model in the active run."""
     estimator = build(params["alpha"], params["l1_ratio"])
     converged = evaluation.fit(estimator, split, hint="raise alpha")
-    scores = evaluation.evaluate(estimator, split)  # beside those of a baseline's
+    scores = evaluation.evaluate(estimator, split)  # beside those of a baseline
     tracking.log_params(evaluation.get_params(estimator) | split.get_params() | params)
     test_set = tracking.log_inputs(split, params["data"])  # MLflow ties the metrics to it.
     tags = report.tags(estimator, params, split, scores, converged)

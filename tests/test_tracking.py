@@ -1,5 +1,6 @@
 """The record: log what the run does not have yet, and say in one line why MLflow cannot record."""
 
+import functools
 import os
 import shutil
 import socket
@@ -16,11 +17,15 @@ from helpers import (
     PROJECT,
     assert_one_line_error,
     client_of,
+    environment,
     free_port,
+    models_of,
     predictions_of,
     run_command,
     run_id_in,
     runs_of,
+    start_process,
+    start_server,
     tracking_in,
 )
 from wine import dataset as wine_dataset
@@ -143,6 +148,34 @@ def test_server_that_is_away(tmp_path):
 @pytest.mark.slow
 def test_server_that_never_answers(tmp_path, silent_server):
     assert_one_line_soon(tmp_path, silent_server, "Read timed out")
+
+
+@pytest.mark.slow
+def test_run_that_has_begun_waits_for_its_server(new_store):
+    """The server is stopped when the run is there, and started again."""
+    port = free_port()
+    uri = f"http://127.0.0.1:{port}"
+    server = functools.partial(
+        start_server,
+        *("mlflow", "server", "--port", port, "--workers", 1),
+        cwd=new_store,
+        ready=f"{uri}/health",
+        env=environment(MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false"),
+    )
+    classifier = (sys.executable, PROJECT / "clf-train.py")
+    with server():
+        training = start_process(*classifier, cwd=new_store, MLFLOW_TRACKING_URI=uri)
+        while training.poll() is None and not runs_of(new_store):
+            time.sleep(0.05)
+    assert training.poll() is None  # Most is still to be recorded.
+    time.sleep(5)
+    with server():
+        printed = training.communicate()[0]
+    assert training.returncode == 0, printed
+    (run,) = runs_of(new_store)
+    assert run.info.status == "FINISHED"
+    assert {"n_train", "roc_auc_unseen"} < set(run.data.metrics)
+    assert len(models_of(new_store)) == 1
 
 
 def assert_one_line_soon(folder, uri, reason):
