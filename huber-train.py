@@ -17,7 +17,7 @@ from scipy.stats import loguniform, uniform
 
 from wine import cli, dataset, evaluation, model, plots, report, tracking
 
-split = dataset.split
+split = dataset.split  # The target is predicted as it is.
 SEARCH = {"alpha": loguniform(1e-5, 1e3), "epsilon": uniform(1, 2)}
 
 

@@ -15,7 +15,7 @@ from scipy.stats import loguniform, uniform
 
 from wine import cli, dataset, evaluation, model, plots, report, tracking
 
-split = dataset.split
+split = dataset.split  # The target is predicted as it is.
 SEARCH = {"alpha": loguniform(1e-4, 10), "l1_ratio": uniform(0, 1)}
 
 

@@ -4,6 +4,7 @@ import importlib
 import re
 
 from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.metrics import get_scorer
 
 import mlflow
 import numpy as np
@@ -66,6 +67,19 @@ def test_metrics_of_a_regressor_by_hand(split):
     # the baseline always answers 5.5, the mean of the training wines
     assert scores.loc["mae", "baseline"] == pytest.approx((1.5 + 0.5 + 0.5 + 2.5) / 4)
     assert scores.loc["r2", "test"] == pytest.approx(1 - (errors**2).sum() / 8)
+
+
+@pytest.mark.parametrize("script", ["train", "clf-train"])
+def test_main_metric_is_what_its_scorer_computes(wines, script):
+    script = importlib.import_module(script)
+    split = script.split(wines)
+    params = script.read_params([])
+    estimator = script.build(**{name: params[name] for name in script.SEARCH})
+    estimator.fit(split.X_train, split.y_train)
+    metric = evaluation.main_metric(estimator)
+    score = get_scorer(metric.scoring)(estimator, split.X_test, split.y_test)
+    scores = evaluation.evaluate(estimator, split)
+    assert metric.sign * score == pytest.approx(scores.loc[metric.name, "test"])
 
 
 def test_metrics_of_unseen_wines_need_two_different_values(split):

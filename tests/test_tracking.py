@@ -11,6 +11,7 @@ import time
 import mlflow
 import pytest
 import sqlalchemy
+from mlflow.data import sources
 from mlflow.entities import DatasetInput
 
 from helpers import (
@@ -23,6 +24,7 @@ from helpers import (
     predictions_of,
     run_command,
     run_id_in,
+    run_successfully,
     runs_of,
     start_process,
     start_server,
@@ -95,6 +97,44 @@ def test_database_without_its_driver_is_one_line(tmp_path):
     uri = "mssql+pymssql://wine@127.0.0.1/wine"  # a driver that nothing here installs
     done = run_command(sys.executable, PROJECT / "train.py", cwd=tmp_path, MLFLOW_TRACKING_URI=uri)
     assert_one_line_error(done, "MLflow cannot record: No module named 'pymssql'", status=1)
+
+
+@pytest.mark.parametrize(
+    ("location", "kind"),
+    [
+        ("/wines.csv", sources.LocalArtifactDatasetSource),
+        ("file:///wines.csv", sources.LocalArtifactDatasetSource),
+        ("C:/wines.csv", sources.LocalArtifactDatasetSource),
+        ("https://wine.example/wines.csv", sources.HTTPDatasetSource),
+        ("s3://wine/wines.parquet", sources.S3ArtifactDatasetSource),
+    ],
+)
+def test_source_of_a_dataset(location, kind):
+    source = tracking.dataset_source(location)
+    assert isinstance(source, kind)
+    assert list(source.to_dict().values()) == [location]
+
+
+IMPORTS = """
+import logging, os, sys, mlflow
+logger = logging.getLogger("mlflow.store.db.utils")
+before = dict(os.environ), sys.excepthook, list(logger.filters)
+import wine.process, wine.tracking
+assert (dict(os.environ), sys.excepthook, logger.filters) == before
+"""
+
+
+def test_importing_the_modules_changes_nothing():
+    run_successfully(sys.executable, "-c", IMPORTS, cwd=PROJECT)
+
+
+def test_users_own_patience_stays(monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "3")
+    with tracking.fail_fast():
+        assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "3"
+        assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "1"
+    assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "3"
+    assert "MLFLOW_HTTP_REQUEST_MAX_RETRIES" not in os.environ
 
 
 # The name of a run
