@@ -4,28 +4,23 @@ mlflow run . -e classifier -P n_estimators=100
 python clf-train.py 100 12
 """
 
-from wine import process  # isort: skip (Ctrl-C in the imports below ends with one line)
+from wine import process
+
+process.catch_interrupts()  # Ctrl-C in the imports below ends with one line, too.
 
 from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.model_selection import FixedThresholdClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
-import joblib
 import mlflow
 from scipy.stats import randint
 
-from wine import cli, dataset, evaluation, report, tracking, views
+from wine import cli, dataset, evaluation, model, plots, report, tracking
 
 TARGET_THRESHOLD = 7  # From this quality on, a wine is good.
-# From this probability on, a wine is called good: good wines are few, and with the usual 0.5 most
-# of them are missed. benchmarks/classifier.py chooses it by cross-validating the training wines.
-PROBABILITY_THRESHOLD = 0.33
+PROBABILITY_THRESHOLD = 0.33  # With 0.5, most good wines are missed: benchmarks/classifier.py.
 TRUSTED_TYPES = ["sklearn.tree._tree.Tree"]  # skops loads them only if they are named.
-
-# sweep.py samples its candidates from SEARCH. It calls read_params([]) for the defaults,
-# split(table), build(**candidate) and, for the best candidate, train(params, split): a copy of this
-# script has to keep these names.
 SEARCH = {"n_estimators": randint(40, 201), "max_depth": [8, 12, 16, 20, None]}
 
 
@@ -34,14 +29,11 @@ def build(n_estimators, max_depth):
     trees = ExtraTreesClassifier(
         n_estimators, criterion="entropy", max_depth=max_depth, min_samples_leaf=2, random_state=42
     )
-    # Trees would predict without a measurement. The step before them refuses, as regressors do.
-    return make_pipeline(
-        StandardScaler(),
-        FunctionTransformer(validate=True),
-        FixedThresholdClassifier(
-            trees, threshold=PROBABILITY_THRESHOLD, pos_label=1, response_method="predict_proba"
-        ),
+    classifier = FixedThresholdClassifier(
+        trees, threshold=PROBABILITY_THRESHOLD, pos_label=1, response_method="predict_proba"
     )
+    # Trees would predict without a measurement. The step before them refuses, as regressors do.
+    return make_pipeline(StandardScaler(), FunctionTransformer(validate=True), classifier)
 
 
 def split(table):
@@ -53,41 +45,17 @@ def split(table):
 def train(params, split):
     """Fit, evaluate and record one model in the active run."""
     estimator = build(params["n_estimators"], params["max_depth"])
-    tracking.set_run_name(evaluation.describe(estimator, params))
-    with joblib.parallel_config("threading", n_jobs=-1):  # The trees grow on all cores.
-        converged = evaluation.fit(estimator, split, hint="raise n_estimators")
-    # accuracy, recall, precision, f1, roc_auc and average_precision on the test set, on those of
-    # its rows that training has not seen, and of a baseline that always predicts the majority.
-    scores = evaluation.evaluate(estimator, split)
-
-    # The parameters of all steps and of the split, then those of the command line.
+    converged = evaluation.fit(estimator, split, hint="raise n_estimators")
+    scores = evaluation.evaluate(estimator, split)  # beside those of a baseline
     tracking.log_params(evaluation.get_params(estimator) | split.get_params() | params)
-
-    training_set, test_set = tracking.datasets(split, params["data"])
-    tracking.log_input(training_set, context="training")
-    tracking.log_input(test_set, context="test")
-
-    # Given a dataset and a model, MLflow shows the metrics beside the model, too.
-    model_id = tracking.log_model(
-        estimator, split, trusted_types=TRUSTED_TYPES, predict_fn=params["predict_fn"]
-    ).model_id
-    mlflow.log_metrics({"n_train": len(split.y_train)}, dataset=training_set, model_id=model_id)
-    sizes = {"n_test": len(split.y_test), "n_unseen": int(split.unseen.sum())}
-    mlflow.log_metrics(sizes | evaluation.flatten(scores), dataset=test_set, model_id=model_id)
-
-    # Confusion matrix, ROC and precision-recall curves and importances, as PNG files.
-    for file_name, figure in evaluation.plots(estimator, split).items():
+    test_set = tracking.log_inputs(split, params["data"])  # MLflow ties the metrics to it.
+    tags = report.tags(estimator, params, split, scores, converged)
+    info = model.log_model(estimator, split, TRUSTED_TYPES, params["predict_fn"], tags=tags)
+    mlflow.log_metrics(evaluation.flatten(scores, split), dataset=test_set, model_id=info.model_id)
+    for file_name, figure in plots.training(estimator, split).items():
         mlflow.log_figure(figure, file_name)
-
-    # MLflow shows this tag as the description, of the model and of the run.
-    note = {"mlflow.note.content": report.description(estimator, params, split, scores)}
-    mlflow.set_logged_model_tags(model_id, note)
-    tags = {"estimator": evaluation.name(estimator), "converged": str(converged).lower()}
-    mlflow.set_tags(tags | note)
-
-    # The printed address opens this view of the experiment: the best of the trainings come first.
-    view = views.store_trainings(estimator, params)
-    report.print_summary(estimator, params, split, scores, view)
+    mlflow.set_tags(tags)  # MLflow shows one of them as the run's description.
+    report.print_summary(estimator, params, split, scores)
 
 
 def read_params(argv=None):
@@ -104,7 +72,7 @@ def main():
     """Read the parameters and the table, split it, and train in a run."""
     params = read_params()
     data_split = split(dataset.load(params["data"]))
-    with tracking.start_run():
+    with tracking.start_run(evaluation.describe(ExtraTreesClassifier(), params)):
         train(params, data_split)
 
 

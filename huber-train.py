@@ -4,7 +4,9 @@ mlflow run . -e huber -P epsilon=1.5
 python huber-train.py 0.0001 1.5
 """
 
-from wine import process  # isort: skip (Ctrl-C in the imports below ends with one line)
+from wine import process
+
+process.catch_interrupts()  # Ctrl-C in the imports below ends with one line, too.
 
 from sklearn.linear_model import HuberRegressor
 from sklearn.pipeline import make_pipeline
@@ -13,11 +15,9 @@ from sklearn.preprocessing import StandardScaler
 import mlflow
 from scipy.stats import loguniform, uniform
 
-from wine import cli, dataset, evaluation, report, tracking, views
+from wine import cli, dataset, evaluation, model, plots, report, tracking
 
-# sweep.py samples its candidates from SEARCH. It calls read_params([]) for the defaults,
-# split(table), build(**candidate) and, for the best candidate, train(params, split): a copy of this
-# script has to keep these names.
+split = dataset.split  # The target is predicted as it is.
 SEARCH = {"alpha": loguniform(1e-5, 1e3), "epsilon": uniform(1, 2)}
 
 
@@ -27,46 +27,20 @@ def build(alpha, epsilon, max_iter):
     return make_pipeline(StandardScaler(), regressor)
 
 
-def split(table):
-    """Split the table for training and testing, as all regressors do."""
-    return dataset.split(table)
-
-
 def train(params, split):
     """Fit, evaluate and record one model in the active run."""
     estimator = build(params["alpha"], params["epsilon"], params["max_iter"])
-    tracking.set_run_name(evaluation.describe(estimator, params))
     converged = evaluation.fit(estimator, split, hint="raise max_iter")
-    # rmse, mae and r2 on the test set, on those of its rows that training has not seen, and of a
-    # baseline that always predicts the mean.
-    scores = evaluation.evaluate(estimator, split)
-
-    # The parameters of both steps and of the split, then those of the command line.
+    scores = evaluation.evaluate(estimator, split)  # beside those of a baseline
     tracking.log_params(evaluation.get_params(estimator) | split.get_params() | params)
-
-    training_set, test_set = tracking.datasets(split, params["data"])
-    tracking.log_input(training_set, context="training")
-    tracking.log_input(test_set, context="test")
-
-    # Given a dataset and a model, MLflow shows the metrics beside the model, too.
-    model_id = tracking.log_model(estimator, split).model_id
-    mlflow.log_metrics({"n_train": len(split.y_train)}, dataset=training_set, model_id=model_id)
-    sizes = {"n_test": len(split.y_test), "n_unseen": int(split.unseen.sum())}
-    mlflow.log_metrics(sizes | evaluation.flatten(scores), dataset=test_set, model_id=model_id)
-
-    # Predictions against measurements, residuals and coefficients, as PNG files.
-    for file_name, figure in evaluation.plots(estimator, split).items():
+    test_set = tracking.log_inputs(split, params["data"])  # MLflow ties the metrics to it.
+    tags = report.tags(estimator, params, split, scores, converged)
+    info = model.log_model(estimator, split, tags=tags)
+    mlflow.log_metrics(evaluation.flatten(scores, split), dataset=test_set, model_id=info.model_id)
+    for file_name, figure in plots.training(estimator, split).items():
         mlflow.log_figure(figure, file_name)
-
-    # MLflow shows this tag as the description, of the model and of the run.
-    note = {"mlflow.note.content": report.description(estimator, params, split, scores)}
-    mlflow.set_logged_model_tags(model_id, note)
-    tags = {"estimator": evaluation.name(estimator), "converged": str(converged).lower()}
-    mlflow.set_tags(tags | note)
-
-    # The printed address opens this view of the experiment: the best of the trainings come first.
-    view = views.store_trainings(estimator, params)
-    report.print_summary(estimator, params, split, scores, view)
+    mlflow.set_tags(tags)  # MLflow shows one of them as the run's description.
+    report.print_summary(estimator, params, split, scores)
 
 
 def read_params(argv=None):
@@ -85,7 +59,7 @@ def main():
     """Read the parameters and the table, split it, and train in a run."""
     params = read_params()
     data_split = split(dataset.load(params["data"]))
-    with tracking.start_run():
+    with tracking.start_run(evaluation.describe(HuberRegressor(), params)):
         train(params, data_split)
 
 

@@ -4,7 +4,9 @@ mlflow run . -e promote -P model=runs:/<ID>/model -P name=wine-quality
 python promote.py models:/wine-quality@previous wine-quality true
 """
 
-from wine import process  # isort: skip (Ctrl-C in the imports below ends with one line)
+from wine import process
+
+process.catch_interrupts()  # Ctrl-C in the imports below ends with one line, too.
 
 import argparse
 import importlib
@@ -22,7 +24,7 @@ from mlflow.exceptions import MlflowException
 from scipy.stats import bootstrap
 
 from wine import UserError, cli, dataset, evaluation, report, tracking
-from wine.scoring.model import load
+from wine.model import load
 
 NOT_PROMOTED = 3
 N_RESAMPLES = 1000
@@ -186,7 +188,7 @@ def main():
     params = read_params()
     name, force = params["name"], params["force"] == "true"
     table = dataset.load(params["data"])
-    with tracking.one_line_errors("name: MLflow's registry cannot be used"):
+    with tracking.one_line_errors("name: MLflow's registry cannot be used"), tracking.fail_fast():
         version = find_version(name, "champion")
         challenger = load(params["model"])
         classifier = is_classifier(challenger.estimator)
@@ -211,14 +213,13 @@ def main():
             opponent = champion.estimator
 
     X, y = split.X_test[split.unseen], split.y_test[split.unseen]
-    metric, _ = evaluation.main_metric(challenger.estimator)
+    metric = evaluation.main_metric(challenger.estimator).name
     scores, gains = compare(challenger.estimator, opponent, X, y)
     rival = f"version {version} of {name}" if champion else "the baseline"
     is_champion = champion is not None and champion.model_id == challenger.model_id
     promoted = not is_champion and (force or scores["gain_low"] > 0)
 
-    with tracking.start_run():
-        tracking.set_run_name(f"Promotion of {evaluation.name(challenger.estimator)} to {name}")
+    with tracking.start_run(f"Promotion of {evaluation.name(challenger.estimator)} to {name}"):
         tracking.log_params(params)
         for model in filter(None, (challenger, champion)):
             tracking.log_input(test_set, "test", LoggedModelInput(model.model_id))

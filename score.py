@@ -4,7 +4,9 @@ mlflow run . -e score -P model=runs:/<ID>/model -P input=wines.csv -P output=sco
 python score.py runs:/<ID>/model wines.csv scored.csv
 """
 
-from wine import process  # isort: skip (Ctrl-C in the imports below ends with one line)
+from wine import process
+
+process.catch_interrupts()  # Ctrl-C in the imports below ends with one line, too.
 
 import contextlib
 import functools
@@ -81,12 +83,12 @@ def main():
     overwrite, on_spark = params["overwrite"] == "true", params["engine"] == "spark"
     source = files.locate(params["input"])
     location = output.resolve(params["output"], source, overwrite, is_folder=on_spark)
-    model = load(params["model"])
+    with tracking.fail_fast():
+        model = load(params["model"])
     with prepare(params, model) as (table, score):
         if form := table.describe():
             print(f"input: {params['input']} is read as: {form}", file=sys.stderr)
-        with tracking.start_run():
-            tracking.set_run_name(f"Scoring of {Path(params['input']).name}")
+        with tracking.start_run(f"Scoring of {Path(params['input']).name}"):
             tracking.log_params(params)
             started = time.monotonic()
             counts = score(location, overwrite)

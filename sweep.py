@@ -4,7 +4,9 @@ mlflow run . -e sweep -P model=main -P trials=50
 python sweep.py huber 50
 """
 
-from wine import process  # isort: skip (Ctrl-C in the imports below ends with one line)
+from wine import process
+
+process.catch_interrupts()  # Ctrl-C in the imports below ends with one line, too.
 
 import contextlib
 import importlib
@@ -38,7 +40,7 @@ from joblib.externals.loky import (
 from matplotlib.figure import Figure
 from threadpoolctl import threadpool_limits
 
-from wine import UserError, cli, dataset, evaluation, report, tracking, views
+from wine import UserError, cli, dataset, evaluation, tracking, ui
 
 SCRIPTS = {"main": "train", "huber": "huber-train", "classifier": "clf-train"}
 FOLDS = 5
@@ -200,11 +202,9 @@ def main():
     estimator = script.build(**defaults)
     classifier = is_classifier(estimator)
     folds = make_folds(X, y, classifier, params["seed"])
-    metric, ascending = evaluation.main_metric(estimator)
-    scoring = metric if classifier else "neg_root_mean_squared_error"
+    metric, ascending, scoring = evaluation.main_metric(estimator)
 
-    with tracking.start_run() as parent:
-        tracking.set_run_name(f"Sweep of {evaluation.name(estimator)}")
+    with tracking.start_run(f"Sweep of {evaluation.name(estimator)}") as parent:
         tracking.log_params(params)
         trials = []
         candidates = sample_candidates(defaults, script.SEARCH, params["seed"])
@@ -251,8 +251,8 @@ def main():
         )
         print("\nCompare them, the best one first:\n")
         run_id, names = parent.info.run_id, list(script.SEARCH)
-        view = views.store_trials(run_id, names, f"cv_{metric}", ascending)
-        print(report.ui_url(compareRunsMode="CHART", **view))
+        view = ui.store_trials(run_id, names, f"cv_{metric}", ascending)
+        print(ui.runs_url(compareRunsMode="CHART", **view))
 
 
 if __name__ == "__main__":

@@ -135,7 +135,7 @@ def train(store, name):
 
 
 def save_constant(path):
-    """Save a model that predicts a constant, as wine/tracking.py logs the others."""
+    """Save a model that predicts a constant, as wine/model.py logs the others."""
     wines = dataset.load(dataset.DATA)
     X = wines[dataset.FEATURES]
     constant = DummyRegressor().fit(X, wines[dataset.TARGET])

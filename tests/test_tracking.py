@@ -1,5 +1,6 @@
 """The record: log what the run does not have yet, and say in one line why MLflow cannot record."""
 
+import functools
 import os
 import shutil
 import socket
@@ -10,20 +11,27 @@ import time
 import mlflow
 import pytest
 import sqlalchemy
+from mlflow.data import sources
 from mlflow.entities import DatasetInput
 
 from helpers import (
     PROJECT,
     assert_one_line_error,
     client_of,
+    environment,
     free_port,
+    models_of,
     predictions_of,
     run_command,
+    run_id_in,
+    run_successfully,
     runs_of,
+    start_process,
+    start_server,
     tracking_in,
 )
 from wine import dataset as wine_dataset
-from wine import report, tracking
+from wine import tracking
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX's permissions")
 
@@ -43,14 +51,6 @@ def test_status_of_a_run_that_does_not_end_well(new_store, error, status):
     with pytest.raises(error), tracking_in(new_store), tracking.start_run():
         raise error
     assert runs_of(new_store)[0].info.status == status
-
-
-def test_password_in_the_tracking_address_is_not_shown(new_store):
-    with tracking_in(new_store), tracking.start_run():
-        mlflow.set_tracking_uri("http://ana:secret@wine.example/")
-        shown = report.ui_url()
-        mlflow.set_tracking_uri(f"sqlite:///{new_store}/mlflow.db")
-    assert shown == "http://wine.example/#/experiments/0/runs?workflowType=machine_learning"
 
 
 def test_dataset_that_another_run_logs_at_the_same_time(new_store):
@@ -99,6 +99,64 @@ def test_database_without_its_driver_is_one_line(tmp_path):
     assert_one_line_error(done, "MLflow cannot record: No module named 'pymssql'", status=1)
 
 
+@pytest.mark.parametrize(
+    ("location", "kind"),
+    [
+        ("/wines.csv", sources.LocalArtifactDatasetSource),
+        ("file:///wines.csv", sources.LocalArtifactDatasetSource),
+        ("C:/wines.csv", sources.LocalArtifactDatasetSource),
+        ("https://wine.example/wines.csv", sources.HTTPDatasetSource),
+        ("s3://wine/wines.parquet", sources.S3ArtifactDatasetSource),
+    ],
+)
+def test_source_of_a_dataset(location, kind):
+    source = tracking.dataset_source(location)
+    assert isinstance(source, kind)
+    assert list(source.to_dict().values()) == [location]
+
+
+IMPORTS = """
+import logging, os, sys, mlflow
+logger = logging.getLogger("mlflow.store.db.utils")
+before = dict(os.environ), sys.excepthook, list(logger.filters)
+import wine.process, wine.tracking
+assert (dict(os.environ), sys.excepthook, logger.filters) == before
+"""
+
+
+def test_importing_the_modules_changes_nothing():
+    run_successfully(sys.executable, "-c", IMPORTS, cwd=PROJECT)
+
+
+def test_users_own_patience_stays(monkeypatch):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "3")
+    with tracking.fail_fast():
+        assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "3"
+        assert os.environ["MLFLOW_HTTP_REQUEST_MAX_RETRIES"] == "1"
+    assert os.environ["MLFLOW_HTTP_REQUEST_TIMEOUT"] == "3"
+    assert "MLFLOW_HTTP_REQUEST_MAX_RETRIES" not in os.environ
+
+
+# The name of a run
+
+
+@pytest.mark.parametrize("name", ["my-own-name", "sweep-of-7", "lazy-days-12"])
+def test_name_that_a_user_gave_stays(new_store, run_script, monkeypatch, name):
+    run = client_of(new_store).create_run("0", run_name=name)
+    monkeypatch.setenv("MLFLOW_RUN_ID", run.info.run_id)
+    result = run_script("train.py")
+    assert result.status == 0, result.err
+    assert client_of(new_store).get_run(run_id_in(result.out)).info.run_name == name
+
+
+def test_random_name_is_replaced(new_store, run_script):
+    for _ in range(3):
+        assert run_script("train.py", 0.5).status == 0
+    assert {run.info.run_name for run in runs_of(new_store)} == {
+        "ElasticNet alpha=0.5 l1_ratio=0.1"
+    }
+
+
 # The tracking server
 
 
@@ -130,6 +188,34 @@ def test_server_that_is_away(tmp_path):
 @pytest.mark.slow
 def test_server_that_never_answers(tmp_path, silent_server):
     assert_one_line_soon(tmp_path, silent_server, "Read timed out")
+
+
+@pytest.mark.slow
+def test_run_that_has_begun_waits_for_its_server(new_store):
+    """The server is stopped when the run is there, and started again."""
+    port = free_port()
+    uri = f"http://127.0.0.1:{port}"
+    server = functools.partial(
+        start_server,
+        *("mlflow", "server", "--port", port, "--workers", 1),
+        cwd=new_store,
+        ready=f"{uri}/health",
+        env=environment(MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false"),
+    )
+    classifier = (sys.executable, PROJECT / "clf-train.py")
+    with server():
+        training = start_process(*classifier, cwd=new_store, MLFLOW_TRACKING_URI=uri)
+        while training.poll() is None and not runs_of(new_store):
+            time.sleep(0.05)
+    assert training.poll() is None  # Most is still to be recorded.
+    time.sleep(5)
+    with server():
+        printed = training.communicate()[0]
+    assert training.returncode == 0, printed
+    (run,) = runs_of(new_store)
+    assert run.info.status == "FINISHED"
+    assert {"n_train", "roc_auc_unseen"} < set(run.data.metrics)
+    assert len(models_of(new_store)) == 1
 
 
 def assert_one_line_soon(folder, uri, reason):

@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 
 from wine import UserError, rows, tables
-from wine.files import PROJECT, locate  # noqa: F401
 
 # A copy of the project for another table changes these five; see docs/make-it-yours.rst.
 NOUN = "wine"  # what one row of the table is, in the singular
@@ -118,29 +117,6 @@ def load(data):
     if form := table.describe():
         print(f"data: {data} is read as: {form}", file=sys.stderr)
     return pd.DataFrame(values, columns=[*FEATURES, TARGET]).astype({TARGET: "int64"})
-
-
-def deciles(X):
-    """Describe the distribution of each measurement, for comparison with other tables.
-
-    Parameters
-    ----------
-    X : DataFrame of float64, shape (n_rows, n_features)
-        The training rows.
-
-    Returns
-    -------
-    dict
-        For each column its `edges`, which are the minimum, the nine deciles and the maximum, and
-        the `shares` of the rows in the ten bins between them, which ties make unequal.
-    """
-    described = {}
-    for name in X.columns:
-        edges = np.quantile(X[name], np.linspace(0, 1, 11))
-        bins = np.searchsorted(edges[1:-1], X[name], side="right")
-        shares = np.bincount(bins, minlength=10) / len(X)
-        described[name] = {"edges": edges.tolist(), "shares": shares.round(6).tolist()}
-    return described
 
 
 def split(table, y=None, *, test_size=0.25, random_state=40):

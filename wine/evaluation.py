@@ -1,22 +1,19 @@
-"""Evaluation: fit a model and report its warnings, compute metrics, draw plots."""
+"""Evaluation: fit a model and report its warnings, compute metrics beside a baseline's."""
 
 import sys
 import warnings
+from typing import NamedTuple
 
 from sklearn import metrics
 from sklearn.base import is_classifier
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.inspection import permutation_importance
 from sklearn.model_selection import FixedThresholdClassifier
 
 import joblib
-import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
 from wine import UserError
-from wine.dataset import NOUN, TARGET_SCALE
 
 # The names in MLflow of a metric in each column of what `evaluate` returns.
 METRIC_NAMES = {"test": "{}", "unseen": "{}_unseen", "baseline": "{}_baseline"}
@@ -83,8 +80,31 @@ def get_params(estimator):
     }
 
 
+class Metric(NamedTuple):
+    """The metric by which models of a kind are compared.
+
+    Attributes
+    ----------
+    name : str
+        Its name in MLflow.
+    ascending : bool
+        Whether the lowest is the best.
+    scoring : str
+        The name of scikit-learn's scorer for it, of which the highest score is the best.
+    """
+
+    name: str
+    ascending: bool
+    scoring: str
+
+    @property
+    def sign(self):
+        """The factor between a score of scikit-learn's and the metric: -1 if ascending, else 1."""
+        return -1 if self.ascending else 1
+
+
 def main_metric(estimator):
-    """Return the metric by which models of a kind are compared, and whether the lowest is the best.
+    """Return the metric by which estimators of this kind are compared.
 
     Parameters
     ----------
@@ -93,12 +113,17 @@ def main_metric(estimator):
 
     Returns
     -------
-    name : str
-        rmse or average_precision.
-    ascending : bool
-        Whether the lowest is the best.
+    Metric
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import Ridge
+    >>> main_metric(Ridge())
+    Metric(name='rmse', ascending=True, scoring='neg_root_mean_squared_error')
     """
-    return ("average_precision", False) if is_classifier(estimator) else ("rmse", True)
+    if is_classifier(estimator):
+        return Metric("average_precision", False, "average_precision")
+    return Metric("rmse", True, "neg_root_mean_squared_error")
 
 
 def fit(estimator, split, hint):
@@ -126,7 +151,8 @@ def fit(estimator, split, hint):
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            estimator.fit(split.X_train, split.y_train)
+            with joblib.parallel_config("threading", n_jobs=-1):  # Trees grow on all cores.
+                estimator.fit(split.X_train, split.y_train)
         except ValueError as error:
             reason = str(error).splitlines()[0]
             raise UserError(f"{name(estimator)} cannot be fitted ({reason}): {hint}") from error
@@ -200,27 +226,30 @@ def evaluate(estimator, split):
     return pd.DataFrame(columns, columns=list(METRIC_NAMES))
 
 
-def flatten(scores):
-    """Return the metrics that are defined as MLflow takes them: one number for each name.
+def flatten(scores, split):
+    """Return the metrics that are defined, and the numbers of rows, as MLflow takes them.
 
     Parameters
     ----------
     scores : DataFrame
         The metrics as `evaluate` returns them.
+    split : wine.dataset.Split
+        The table, split.
 
     Returns
     -------
     dict
-        For instance rmse (on the test set), rmse_unseen and rmse_baseline.
-
-    Examples
-    --------
-    >>> flatten(pd.DataFrame({"test": [0.81], "unseen": [0.80], "baseline": [0.88]}, ["rmse"]))
-    {'rmse': 0.81, 'rmse_unseen': 0.8, 'rmse_baseline': 0.88}
+        For instance rmse (on the test set), rmse_unseen and rmse_baseline; n_train, n_test and
+        n_unseen, the numbers of rows.
     """
-    return {
+    metrics = {
         METRIC_NAMES[column].format(metric): value
         for (metric, column), value in scores.stack().dropna().items()
+    }
+    return metrics | {
+        "n_train": len(split.y_train),
+        "n_test": len(split.y_test),
+        "n_unseen": int(split.unseen.sum()),
     }
 
 
@@ -244,122 +273,3 @@ def _classifier_metrics(estimator, X, y):
         "roc_auc": metrics.roc_auc_score(y, y_score),
         "average_precision": metrics.average_precision_score(y, y_score),
     }
-
-
-def plots(estimator, split):
-    """Draw the predictions on the test set, and what the model has learned.
-
-    All test rows are shown beside the unseen ones, which have no identical copy in the training
-    set. A linear model is shown by the effect of each measurement, other models by the permutation
-    importance on the unseen rows (Breiman, Machine Learning 45:5-32, 2001).
-
-    Parameters
-    ----------
-    estimator : scikit-learn regressor or classifier
-        Fitted; a classifier knows the classes 0 and 1.
-    split : wine.dataset.Split
-        The table, split.
-
-    Returns
-    -------
-    dict
-        A matplotlib Figure for each file name.
-    """
-    subsets = [(f"all {len(split.y_test)} test {NOUN}s", split.X_test, split.y_test)]
-    if split.y_test[split.unseen].nunique() > 1:
-        X, y = split.X_test[split.unseen], split.y_test[split.unseen]
-        subsets.append((f"the {len(y)} unseen of them", X, y))
-    figures = {}
-
-    def axes(file_name, title):
-        figures[file_name] = Figure(figsize=(6.4, 4.8), dpi=150, layout="constrained")
-        return figures[file_name].subplots(subplot_kw={"title": f"{name(estimator)}: {title}"})
-
-    if is_classifier(estimator):
-        _plot_classifier(estimator, subsets, axes)
-    else:
-        _plot_regressor(estimator, subsets, axes)
-    if hasattr(final_step(estimator), "coef_"):
-        ax = axes("effects.png", "effect of one standard deviation")
-        # Coefficients belong to the units of their measurements, and cannot be compared.
-        scaled = estimator[:-1].transform(split.X_train) if hasattr(estimator, "steps") else None
-        spread = np.std(split.X_train if scaled is None else scaled, axis=0)
-        effects = pd.Series(np.asarray(final_step(estimator).coef_ * spread), split.X_train.columns)
-        effects = effects.sort_values(key=np.abs)
-        ax.barh(effects.index, effects)
-        ax.axvline(0, color="black", linewidth=0.8)
-        ax.set_xlabel(f"change of the predicted {split.y_train.name}, {TARGET_SCALE}")
-    else:
-        label, X, y = subsets[-1]
-        metric, _ = main_metric(estimator)
-        scoring = metric if is_classifier(estimator) else "neg_root_mean_squared_error"
-        with joblib.parallel_config("threading", n_jobs=-1):
-            drops = permutation_importance(
-                estimator, X, y, scoring=scoring, n_repeats=5, random_state=42
-            )
-        order = np.argsort(drops.importances_mean)
-        ax = axes("importances.png", "permutation importance")
-        ax.boxplot(drops.importances[order].T, orientation="horizontal", widths=0.6)
-        ax.set_yticks(range(1, len(order) + 1), X.columns[order])
-        ax.axvline(0, color="black", linewidth=0.8)
-        ax.set_xlabel(f"{metric} lost on {label.removesuffix(' of them')}, by 5 shuffles")
-    return figures
-
-
-def _plot_classifier(estimator, subsets, axes):
-    _, X, y = subsets[0]
-    metrics.ConfusionMatrixDisplay.from_predictions(
-        y,
-        estimator.predict(X),
-        display_labels=["other", y.name],
-        colorbar=False,
-        ax=axes("confusion-matrix.png", subsets[0][0]),
-    )
-    roc = axes("roc-curve.png", "ROC curve")
-    precision_recall = axes("precision-recall-curve.png", "precision-recall curve")
-    for number, (label, X, y) in enumerate(subsets):
-        y_score, y_pred = estimator.predict_proba(X)[:, 1], estimator.predict(X)
-        is_last = number == len(subsets) - 1
-        for ax, display in (
-            (roc, metrics.RocCurveDisplay),
-            (precision_recall, metrics.PrecisionRecallDisplay),
-        ):
-            display.from_predictions(y, y_score, name=label, plot_chance_level=is_last, ax=ax)
-        # The point of each curve that belongs to the classes that the model predicts.
-        label = "the predicted classes" if is_last else None
-        recall = metrics.recall_score(y, y_pred)
-        roc.plot(1 - metrics.recall_score(y, y_pred, pos_label=0), recall, "ko", label=label)
-        precision = metrics.precision_score(y, y_pred, zero_division=0)
-        precision_recall.plot(recall, precision, "ko", label=label)
-    roc.set(xlabel="share of the others called good", ylabel="share of the good that are found")
-    precision_recall.set(xlabel="recall", ylabel="precision")
-    for ax in (roc, precision_recall):
-        ax.legend()
-
-
-def _plot_regressor(estimator, subsets, axes):
-    target = f"{subsets[0][2].name}, {TARGET_SCALE}"
-    for kind, file_name, title, x, y_label in (
-        (
-            "actual_vs_predicted",
-            *("predicted-against-measured.png", "measured and predicted"),
-            *(f"predicted {target}", f"measured {target}"),
-        ),
-        (
-            "residual_vs_predicted",
-            *("residuals.png", "residuals"),
-            *(f"predicted {target}", "measured minus predicted"),
-        ),
-    ):
-        ax = axes(file_name, title)
-        for (label, X, y), color in zip(subsets, ("tab:gray", "tab:blue"), strict=False):
-            metrics.PredictionErrorDisplay.from_predictions(
-                y,
-                estimator.predict(X),
-                kind=kind,
-                subsample=None,
-                scatter_kwargs={"alpha": 0.3, "color": color, "label": label, "s": 12},
-                ax=ax,
-            )
-        ax.set(xlabel=x, ylabel=y_label)
-        ax.legend()

@@ -1,8 +1,174 @@
-"""Stub."""
+"""Plots: every figure that is logged."""
 
+from sklearn import metrics
+from sklearn.base import is_classifier
+from sklearn.inspection import permutation_importance
+
+import joblib
+import numpy as np
+import pandas as pd
 from matplotlib.figure import Figure
 
-from wine.dataset import NOUN
+from wine.dataset import NOUN, TARGET_SCALE
+from wine.evaluation import final_step, main_metric, name
+
+
+def new_figure(width=6.4, height=4.8, dpi=150):
+    """Return an empty figure, of a size in inches, whose labels do not overlap."""
+    return Figure(figsize=(width, height), dpi=dpi, layout="constrained")
+
+
+def training(estimator, split):
+    """Draw the predictions on the test set, and what the model has learned.
+
+    All test rows are shown beside the unseen ones, which have no identical copy in the training
+    set. A linear model is shown by the effect of each measurement, other models by the permutation
+    importance on the unseen rows.
+
+    Parameters
+    ----------
+    estimator : scikit-learn regressor or classifier
+        Fitted; a classifier knows the classes 0 and 1.
+    split : wine.dataset.Split
+        The table, split.
+
+    Returns
+    -------
+    dict
+        A matplotlib Figure for each file name.
+    """
+    subsets = _test_subsets(split)
+    if is_classifier(estimator):
+        figures = {
+            "confusion-matrix.png": _confusion_matrix(estimator, *subsets[0]),
+            "roc-curve.png": _roc_curve(estimator, subsets),
+            "precision-recall-curve.png": _precision_recall_curve(estimator, subsets),
+        }
+    else:
+        figures = {
+            "predicted-against-measured.png": _predicted_against_measured(estimator, subsets),
+            "residuals.png": _residuals(estimator, subsets),
+        }
+    if hasattr(final_step(estimator), "coef_"):
+        return figures | {"effects.png": _effects(estimator, split)}
+    return figures | {"importances.png": _importances(estimator, *subsets[-1])}
+
+
+def _test_subsets(split):
+    """Return label, features and target of all test rows, and of the unseen ones among them."""
+    subsets = [(f"all {len(split.y_test)} test {NOUN}s", split.X_test, split.y_test)]
+    X, y = split.X_test[split.unseen], split.y_test[split.unseen]
+    if y.nunique() > 1:
+        subsets.append((f"the {len(y)} unseen of them", X, y))
+    return subsets
+
+
+def _new_plot(estimator, title):
+    figure = new_figure()
+    return figure, figure.subplots(subplot_kw={"title": f"{name(estimator)}: {title}"})
+
+
+def _confusion_matrix(estimator, label, X, y):
+    figure, ax = _new_plot(estimator, label)
+    metrics.ConfusionMatrixDisplay.from_predictions(
+        y, estimator.predict(X), display_labels=["other", y.name], colorbar=False, ax=ax
+    )
+    return figure
+
+
+def _roc_curve(estimator, subsets):
+    figure, ax = _new_plot(estimator, "ROC curve")
+    _plot_curves(metrics.RocCurveDisplay, estimator, subsets, _false_positive_rate, _recall, ax)
+    ax.set(xlabel="share of the others called good", ylabel="share of the good that are found")
+    return figure
+
+
+def _precision_recall_curve(estimator, subsets):
+    figure, ax = _new_plot(estimator, "precision-recall curve")
+    _plot_curves(metrics.PrecisionRecallDisplay, estimator, subsets, _recall, _precision, ax)
+    ax.set(xlabel="recall", ylabel="precision")
+    return figure
+
+
+def _false_positive_rate(y, y_pred):
+    return 1 - metrics.recall_score(y, y_pred, pos_label=0)
+
+
+def _recall(y, y_pred):
+    return metrics.recall_score(y, y_pred)
+
+
+def _precision(y, y_pred):
+    return metrics.precision_score(y, y_pred, zero_division=0)
+
+
+def _plot_curves(display, estimator, subsets, x_metric, y_metric, ax):
+    """Plot a curve for each subset, and the point on it of the classes that are predicted."""
+    for number, (label, X, y) in enumerate(subsets, start=1):
+        is_last = number == len(subsets)
+        y_score, y_pred = estimator.predict_proba(X)[:, 1], estimator.predict(X)
+        display.from_predictions(y, y_score, name=label, plot_chance_level=is_last, ax=ax)
+        label = "the predicted classes" if is_last else None
+        ax.plot(x_metric(y, y_pred), y_metric(y, y_pred), "ko", label=label)
+    ax.legend()
+
+
+def _predicted_against_measured(estimator, subsets):
+    figure, ax = _new_plot(estimator, "measured and predicted")
+    _plot_errors("actual_vs_predicted", estimator, subsets, ax)
+    ax.set_ylabel(f"measured {subsets[0][2].name}, {TARGET_SCALE}")
+    return figure
+
+
+def _residuals(estimator, subsets):
+    figure, ax = _new_plot(estimator, "residuals")
+    _plot_errors("residual_vs_predicted", estimator, subsets, ax)
+    ax.set_ylabel("measured minus predicted")
+    return figure
+
+
+def _plot_errors(kind, estimator, subsets, ax):
+    for (label, X, y), color in zip(subsets, ("tab:gray", "tab:blue"), strict=False):
+        metrics.PredictionErrorDisplay.from_predictions(
+            y,
+            estimator.predict(X),
+            kind=kind,
+            subsample=None,
+            scatter_kwargs={"alpha": 0.3, "color": color, "label": label, "s": 12},
+            ax=ax,
+        )
+    ax.set_xlabel(f"predicted {y.name}, {TARGET_SCALE}")
+    ax.legend()
+
+
+def _effects(estimator, split):
+    """Draw by how much one standard deviation of each measurement changes the prediction."""
+    figure, ax = _new_plot(estimator, "effect of one standard deviation")
+    # Coefficients belong to the units of their measurements, and cannot be compared.
+    scaled = estimator[:-1].transform(split.X_train) if hasattr(estimator, "steps") else None
+    spread = np.std(split.X_train if scaled is None else scaled, axis=0)
+    effects = pd.Series(np.asarray(final_step(estimator).coef_ * spread), split.X_train.columns)
+    effects = effects.sort_values(key=np.abs)
+    ax.barh(effects.index, effects)
+    ax.axvline(0, color="black", linewidth=0.8)
+    ax.set_xlabel(f"change of the predicted {split.y_train.name}, {TARGET_SCALE}")
+    return figure
+
+
+def _importances(estimator, label, X, y):
+    """Draw the permutation importances (Breiman, Machine Learning 45:5-32, 2001)."""
+    figure, ax = _new_plot(estimator, "permutation importance")
+    metric = main_metric(estimator)
+    with joblib.parallel_config("threading", n_jobs=-1):
+        drops = permutation_importance(
+            estimator, X, y, scoring=metric.scoring, n_repeats=5, random_state=42
+        )
+    order = np.argsort(drops.importances_mean)
+    ax.boxplot(drops.importances[order].T, orientation="horizontal", widths=0.6)
+    ax.set_yticks(range(1, len(order) + 1), X.columns[order])
+    ax.axvline(0, color="black", linewidth=0.8)
+    ax.set_xlabel(f"{metric.name} lost on {label.removesuffix(' of them')}, by 5 shuffles")
+    return figure
 
 
 def predictions(histogram, name, n_rows):
@@ -21,7 +187,7 @@ def predictions(histogram, name, n_rows):
     -------
     matplotlib.figure.Figure
     """
-    figure = Figure(figsize=(6.4, 4.8), dpi=150, layout="constrained")
+    figure = new_figure()
     ax = figure.subplots()
     ax.stairs(histogram.counts, histogram.edges, fill=True)
     ax.set(xlabel=name, ylabel="rows", title=f"{n_rows:,} rows scored")
@@ -45,7 +211,7 @@ def drift(metrics, limit, n_rows):
     matplotlib.figure.Figure
     """
     names = [name.removeprefix("psi_") for name in metrics if name.startswith("psi_")]
-    figure = Figure(figsize=(9.6, 4.8), dpi=150, layout="constrained")
+    figure = new_figure(width=9.6)
     left, right = figure.subplots(1, 2, sharey=True)
     left.barh(names, [metrics[f"psi_{name}"] for name in names])
     left.axvline(limit, color="black", linestyle="--", label="counts as shifted")

@@ -12,15 +12,19 @@ import click
 from wine import UserError
 
 
+def catch_interrupts():
+    """End with one line, from now on, where Ctrl-C stops a script that is still importing.
+
+    The imports take seconds. `run` takes over when they are done.
+    """
+    sys.excepthook = _report
+
+
 def _report(kind, error, traceback):
-    """Print one line where Ctrl-C ends a script while it still imports, which takes seconds."""
     if issubclass(kind, KeyboardInterrupt):
         print(f"{sys.argv[0]}: interrupted", file=sys.stderr)
     else:
         sys.__excepthook__(kind, error, traceback)
-
-
-sys.excepthook = _report
 
 
 def run(main):

@@ -1,13 +1,33 @@
-"""The report of a run: its description in MLflow's UI, its text on the screen, its address."""
-
-import re
-from urllib.parse import urlencode
+"""The report of a run: its tags, its description in MLflow's UI, and its text on the screen."""
 
 import mlflow
 
-from wine import evaluation
-from wine.dataset import NOUN, PROJECT, count
+from wine import evaluation, ui
+from wine.dataset import NOUN, count
+from wine.files import PROJECT
 from wine.process import print_text
+
+
+def tags(estimator, params, split, scores, converged):
+    """Return the tags of a training's run and of its model.
+
+    Parameters
+    ----------
+    estimator, params, split, scores
+        As `description` takes them.
+    converged : bool
+        Whether the fit converged.
+
+    Returns
+    -------
+    dict
+        `estimator`, `converged`, and the tag that MLflow shows as the description.
+    """
+    return {
+        "estimator": evaluation.name(estimator),
+        "converged": str(converged).lower(),
+        "mlflow.note.content": description(estimator, params, split, scores),
+    }
 
 
 def description(estimator, params, split, scores):
@@ -52,16 +72,18 @@ def description(estimator, params, split, scores):
     )
 
 
-def print_summary(estimator, params, split, scores, view):
+def print_summary(estimator, params, split, scores):
     """Print the parameters, the metrics, and the next commands with the active run's ID filled in.
+
+    The address that is printed opens a view of the experiment, in which the best of the trainings
+    come first; it is stored where there is none.
 
     Parameters
     ----------
     estimator, params, split, scores
         As `description` takes them.
-    view : dict
-        What the printed address shows, as `ui_url` takes it.
     """
+    view = ui.store_trainings(estimator, params)
     model = f"-m runs:/{mlflow.active_run().info.run_id}/model --env-manager local"
     print_text(
         f"""
@@ -77,26 +99,9 @@ mlflow models serve {model} --port 5001
 
 mlflow models predict {model} -t csv -i "{PROJECT / "predict.csv"}"
 
-{_ui_command()}{ui_url(**view)}
+{ui.start_command()}{ui.runs_url(**view)}
 """
     )
-
-
-def ui_url(**view):
-    """Return the URL that opens the runs of the active run's experiment in MLflow's UI.
-
-    Parameters
-    ----------
-    **view : str
-        What the page shows, by the names in its own URL, for instance ``compareRunsMode="CHART"``;
-        by default it is the table of all training runs.
-
-    Returns
-    -------
-    str
-    """
-    runs = f"{_server()}/#/experiments/{mlflow.active_run().info.experiment_id}/runs"
-    return f"{runs}?{urlencode({'workflowType': 'machine_learning'} | view)}"
 
 
 def champion_commands(name):
@@ -120,19 +125,8 @@ mlflow models serve -m {uri} --env-manager local --port 5001
 
 mlflow run . -e score --env-manager local -P model={uri} -P input=predict.csv -P output=scored.csv
 
-{_ui_command()}{_server()}/#/models/{name}
+{ui.start_command()}{ui.model_url(name)}
 """
-
-
-def _ui_command():
-    return "" if mlflow.get_tracking_uri().startswith("http") else "mlflow ui --port 5050\n"
-
-
-def _server():
-    """Return the address of MLflow's UI, without the password that must not be shown."""
-    server = mlflow.get_tracking_uri()
-    server = server if server.startswith("http") else "http://127.0.0.1:5050"
-    return re.sub("//[^/]*@", "//", server).rstrip("/")
 
 
 def _join(params):

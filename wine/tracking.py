@@ -1,55 +1,54 @@
 """Tracking: what is hard about recording in MLflow, under the names of MLflow's own functions."""
 
 import contextlib
-import json
 import logging
 import os
 import re
-import shutil
 import textwrap
 import time
 import traceback
-from importlib.metadata import version
 from pathlib import Path
-
-from sklearn.base import is_classifier
+from urllib.parse import urlsplit
 
 import mlflow
-import numpy as np
-from mlflow.data.dataset_source_registry import (
-    get_dataset_source_from_json,
-    resolve_dataset_source,
-)
+from mlflow.data import sources
 from mlflow.entities import Metric, Param
 from mlflow.exceptions import MlflowException
-from mlflow.models import ModelSignature
-from mlflow.types import ColSpec, Schema, TensorSpec
-from mlflow.utils.file_utils import local_file_uri_to_path
-from mlflow.utils.mlflow_tags import MLFLOW_PARENT_RUN_ID, MLFLOW_RUN_NAME
+
+# There is no public way to know a random name: its shape is also that of names that users give,
+# such as lazy-days-12, and `mlflow run` leaves no trace of who gave the name.
 from mlflow.utils.name_utils import _GENERATOR_NOUNS, _GENERATOR_PREDICATES
-from mlflow.utils.uri import is_local_uri
 
 from wine import UserError
-from wine.dataset import deciles, locate
+from wine.files import locate
 
-REQUIREMENTS = ("mlflow", "scikit-learn", "skops", "pandas", "numpy")  # of a served model
 INHERITED = ("mlflow.user", "mlflow.source.name", "mlflow.source.type", "mlflow.source.git.commit")
-
-# MLflow waits 120 seconds for an answer and tries again, eight times, before it says that its
-# server is away (mlflow/mlflow#5744). Nobody looks at a silent screen for so long.
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "8")
-os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "1")
-# MLflow logs the traceback of a database's error before it raises the error, which `start_run`
-# reports in one line.
-logging.getLogger("mlflow.store.db.utils").addFilter(lambda log: log.levelno != logging.ERROR)
+FAIL_FAST = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "8", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
+# MLflow chooses among these only in a private function.
+SOURCES = {
+    "http": sources.HTTPDatasetSource,
+    "https": sources.HTTPDatasetSource,
+    "ftp": sources.FTPArtifactDatasetSource,
+    "s3": sources.S3ArtifactDatasetSource,
+    "gs": sources.GCSArtifactDatasetSource,
+    "hdfs": sources.HdfsArtifactDatasetSource,
+}
 
 
 @contextlib.contextmanager
-def start_run():
+def start_run(run_name=None):
     """Start a run, or take the one that `mlflow run` has started, as `mlflow.start_run` does.
 
-    There are two differences. A run that is interrupted ends as KILLED, not as FAILED
-    (mlflow/mlflow#1832). An error inside MLflow or its database becomes one line for the user.
+    There are four differences. A run that `mlflow run` has started gets the name, too, unless the
+    user has given it one. A run that is interrupted ends as KILLED, not as FAILED
+    (mlflow/mlflow#1832). An error inside MLflow or its database becomes one line for the user. A
+    server that is away is noticed soon at the start, and waited for later: with MLflow's defaults,
+    some four minutes.
+
+    Parameters
+    ----------
+    run_name : str, optional
+        The run's name; without one, MLflow makes up a random one.
 
     Yields
     ------
@@ -61,27 +60,45 @@ def start_run():
         If the folder of the database cannot be written to, if MLflow cannot record, or if
         MLFLOW_RUN_ID names a run that has ended.
     """
-    uri = mlflow.get_tracking_uri()
-    file = Path(uri.removeprefix("sqlite:///"))
-    # MLflow would try to open the database for two minutes before it reports that it cannot.
-    if uri.startswith("sqlite:") and file.is_dir():
-        raise UserError(
-            f"received {uri} to record in, which is a folder, allowed is the file of a database; "
-            "MLFLOW_TRACKING_URI says so"
-        )
-    if uri.startswith("sqlite:") and file.parent.exists() and not os.access(file.parent, os.W_OK):
-        raise UserError(
-            f"received {uri} to record in, allowed is a folder that can be written to; "
-            "MLFLOW_TRACKING_URI or another working folder says so"
-        )
+    _check_store()
     with one_line_errors("MLflow cannot record"):
-        _check_run_id()
-        with mlflow.start_run() as run:
+        with fail_fast():
+            if run_id := os.environ.get("MLFLOW_RUN_ID"):
+                info = mlflow.get_run(run_id).info
+                _check_status(info)
+                run_name = run_name if _is_random(info.run_name) else None
+            active = mlflow.start_run(run_name=run_name)
+        with active as run:
             try:
                 yield run
-            except KeyboardInterrupt:
-                mlflow.end_run("KILLED")
+            except BaseException as error:
+                killed = isinstance(error, KeyboardInterrupt)
+                with fail_fast():
+                    mlflow.end_run("KILLED" if killed else "FAILED")
                 raise
+
+
+@contextlib.contextmanager
+def fail_fast():
+    """Let MLflow notice soon that its server is away, unless the user has set how long to wait.
+
+    MLflow waits 120 seconds for an answer and tries again, seven times (mlflow/mlflow#5744). Nobody
+    looks at a silent screen for so long; but a run that has begun, which may have taken an hour,
+    must not be lost because of some seconds. MLflow reads the two variables at each request.
+    """
+    # MLflow logs the traceback of a database's error before it raises the error.
+    logging.getLogger("mlflow.store.db.utils").addFilter(_is_below_error)
+    added = {name: value for name, value in FAIL_FAST.items() if name not in os.environ}
+    os.environ.update(added)
+    try:
+        yield
+    finally:
+        for name in added:
+            os.environ.pop(name, None)
+
+
+def _is_below_error(record):
+    return record.levelno < logging.ERROR
 
 
 @contextlib.contextmanager
@@ -106,16 +123,35 @@ def one_line_errors(what):
         raise _one_line(what, error) from error
 
 
-def _check_run_id():
+def _check_store():
+    """Refuse a database that MLflow would try to open for two minutes before it gives up."""
+    uri = mlflow.get_tracking_uri()
+    file = Path(uri.removeprefix("sqlite:///"))
+    if uri.startswith("sqlite:") and file.is_dir():
+        raise UserError(
+            f"received {uri} to record in, which is a folder, allowed is the file of a database; "
+            "MLFLOW_TRACKING_URI says so"
+        )
+    if uri.startswith("sqlite:") and file.parent.exists() and not os.access(file.parent, os.W_OK):
+        raise UserError(
+            f"received {uri} to record in, allowed is a folder that can be written to; "
+            "MLFLOW_TRACKING_URI or another working folder says so"
+        )
+
+
+def _check_status(info):
     """Refuse a run that has ended: it would keep its parameters and get another model's metrics."""
-    run_id = os.environ.get("MLFLOW_RUN_ID")
-    if run_id:
-        status = mlflow.get_run(run_id).info.status
-        if status not in ("RUNNING", "SCHEDULED"):
-            raise UserError(
-                f"MLFLOW_RUN_ID: received {run_id!r}, a run that is {status}, allowed is a run "
-                "that has not ended"
-            )
+    if info.status not in ("RUNNING", "SCHEDULED"):
+        raise UserError(
+            f"MLFLOW_RUN_ID: received {info.run_id!r}, a run that is {info.status}, allowed is a "
+            "run that has not ended"
+        )
+
+
+def _is_random(run_name):
+    """Tell whether MLflow has made up a name, as `mlflow run` does without `--run-name`."""
+    words = run_name.split("-")
+    return len(words) == 3 and words[0] in _GENERATOR_PREDICATES and words[1] in _GENERATOR_NOUNS
 
 
 def _is_raised_by_mlflow(error):
@@ -134,19 +170,6 @@ def _one_line(what, error):
     if reason.startswith("API request"):  # The server has not answered, whatever was asked of it.
         reason += "; MLFLOW_TRACKING_URI names the server, MLFLOW_HTTP_REQUEST_TIMEOUT the wait"
     return UserError(f"{what}: {reason}")
-
-
-def set_run_name(name):
-    """Name the active run, unless its user has named it, as `mlflow run --run-name` does.
-
-    Parameters
-    ----------
-    name : str
-        The name, in place of the random one that MLflow gives.
-    """
-    predicate, *_ = words = mlflow.get_run(mlflow.active_run().info.run_id).info.run_name.split("-")
-    if len(words) == 3 and predicate in _GENERATOR_PREDICATES and words[1] in _GENERATOR_NOUNS:
-        mlflow.set_tag(MLFLOW_RUN_NAME, name)
 
 
 def log_params(params):
@@ -216,6 +239,25 @@ def log_input(dataset, context, model=None):
         mlflow.log_input(dataset, context=context, model=model)
 
 
+def log_inputs(split, data):
+    """Log the training set and the test set as inputs of the active run.
+
+    Parameters
+    ----------
+    split, data
+        As `datasets` takes them.
+
+    Returns
+    -------
+    mlflow.data.pandas_dataset.PandasDataset
+        The test set, to which metrics belong.
+    """
+    training_set, test_set = datasets(split, data)
+    log_input(training_set, context="training")
+    log_input(test_set, context="test")
+    return test_set
+
+
 def dataset_source(location):
     """Return the source of an MLflow dataset.
 
@@ -228,75 +270,9 @@ def dataset_source(location):
     -------
     mlflow.data.dataset_source.DatasetSource
     """
-    if "://" in location:
-        return resolve_dataset_source(location)
-    # MLflow has registered its class for local files twice, and warns of it: mlflow/mlflow#9702.
-    return get_dataset_source_from_json(json.dumps({"uri": location}), "local")
-
-
-def log_model(estimator, split, trusted_types=(), predict_fn="predict"):
-    """Log a scikit-learn model with its signature, as `mlflow.sklearn.log_model` does.
-
-    There are three differences. The deciles of the training rows are kept in the model's metadata,
-    by which a scoring notices a table unlike them. In a local store, the model's files are also put
-    where MLflow 1 and 2 kept them, among the run's artifacts (mlflow/mlflow#16947), where the
-    MLflow UI shows them.
-    An error or Ctrl-C leaves no partial model behind.
-
-    Parameters
-    ----------
-    estimator : scikit-learn regressor or classifier
-        Fitted; features go in as they were measured.
-    split : wine.dataset.Split
-        Its features are the model's inputs, and its first two test rows the example.
-    trusted_types : sequence of str
-        The types in the estimator that skops does not trust by itself.
-    predict_fn : str
-        The estimator's method that a server, `mlflow models predict` and an image call: predict
-        or predict_proba, which returns the probability of each class, shape (n_rows, n_classes).
-
-    Returns
-    -------
-    mlflow.models.model.ModelInfo
-    """
-    is_local = is_local_uri(mlflow.get_artifact_uri())
-    legacy_path = local_file_uri_to_path(mlflow.get_artifact_uri("model")) if is_local else ""
-    partial_path = f"{legacy_path}.part"
-    try:
-        model = mlflow.sklearn.log_model(
-            estimator,
-            name="model",
-            signature=ModelSignature(
-                inputs=Schema([ColSpec("double", column) for column in split.X_test.columns]),
-                outputs=_output_schema(estimator, predict_fn),
-            ),
-            input_example=split.X_test.head(2),
-            metadata={"deciles": deciles(split.X_train)},
-            # MLflow would spend three seconds to find these out.
-            pip_requirements=[f"{package}=={version(package)}" for package in REQUIREMENTS],
-            serialization_format="skops",
-            skops_trusted_types=list(trusted_types),
-            pyfunc_predict_fn=predict_fn,
-        )
-        if is_local:
-            # A reader never sees a partial model under the final name.
-            shutil.copytree(mlflow.artifacts.download_artifacts(model.model_uri), partial_path)
-            os.rename(partial_path, legacy_path)
-    except BaseException as error:
-        partial = mlflow.last_logged_model()
-        if is_local and partial and partial.source_run_id == mlflow.active_run().info.run_id:
-            shutil.rmtree(local_file_uri_to_path(partial.artifact_location), ignore_errors=True)
-            shutil.rmtree(partial_path, ignore_errors=True)
-        if isinstance(error, OSError):
-            raise _one_line("MLflow cannot record", error) from error
-        raise
-    return model
-
-
-def _output_schema(estimator, predict_fn):
-    if predict_fn == "predict_proba":
-        return Schema([TensorSpec(np.dtype("float64"), (-1, len(estimator.classes_)))])
-    return Schema([ColSpec("long" if is_classifier(estimator) else "double")])
+    # A path may begin like a scheme: C:/wines.csv.
+    scheme = urlsplit(location).scheme if "://" in location else "file"
+    return SOURCES.get(scheme, sources.LocalArtifactDatasetSource)(location)
 
 
 def log_trial(number, name, started, params, metrics=None, converged=None, error=None):
@@ -323,7 +299,7 @@ def log_trial(number, name, started, params, metrics=None, converged=None, error
     """
     parent = mlflow.active_run()
     tags = {key: value for key, value in parent.data.tags.items() if key in INHERITED}
-    tags |= {MLFLOW_PARENT_RUN_ID: parent.info.run_id, "trial": str(number)}
+    tags |= {"mlflow.parentRunId": parent.info.run_id, "trial": str(number)}
     tags |= {"error": error} if error else {"converged": str(converged).lower()}
     client, now = mlflow.MlflowClient(), int(time.time() * 1000)
     run = client.create_run(

@@ -1,13 +1,64 @@
-"""Views: what MLflow's UI opens on, stored in the experiment as its own Share button stores it."""
+"""MLflow's UI: the addresses of its pages, and the stored views that they open on."""
 
 import json
+import re
+from urllib.parse import urlencode
 
 import mlflow
 from mlflow.exceptions import MlflowException
 
 from wine import evaluation
 
-PREFIX = "mlflow.sharedViewState."  # of an experiment's tag; the rest is the key in the address
+# MLflow's own Share button stores a view in a tag of the experiment with this prefix; the rest of
+# the tag's name is the view's key in the address.
+PREFIX = "mlflow.sharedViewState."
+
+
+def runs_url(**view):
+    """Return the URL that opens the runs of the active run's experiment.
+
+    Parameters
+    ----------
+    **view : str
+        What the page shows, by the names in its own URL, for instance ``compareRunsMode="CHART"``;
+        by default it is the table of all training runs.
+
+    Returns
+    -------
+    str
+    """
+    runs = f"{_server()}/#/experiments/{mlflow.active_run().info.experiment_id}/runs"
+    return f"{runs}?{urlencode({'workflowType': 'machine_learning'} | view)}"
+
+
+def model_url(name):
+    """Return the URL of the page of a registered model.
+
+    Parameters
+    ----------
+    name : str
+        Its name.
+
+    Returns
+    -------
+    str
+    """
+    return f"{_server()}/#/models/{name}"
+
+
+def start_command():
+    """Return the command that starts the UI, with its line end; on a server it has started."""
+    return "" if _is_remote() else "mlflow ui --port 5050\n"
+
+
+def _server():
+    """Return the address of the UI, without the password that must not be shown."""
+    server = mlflow.get_tracking_uri() if _is_remote() else "http://127.0.0.1:5050"
+    return re.sub("//[^/]*@", "//", server).rstrip("/")
+
+
+def _is_remote():
+    return mlflow.get_tracking_uri().startswith("http")
 
 
 def store_trainings(estimator, params):
@@ -26,14 +77,15 @@ def store_trainings(estimator, params):
     Returns
     -------
     dict
-        What `wine.report.ui_url` takes to open the view; empty if it cannot be stored.
+        What `runs_url` takes to open the view; empty if it cannot be stored.
     """
-    metric, ascending = evaluation.main_metric(estimator)
+    metric = evaluation.main_metric(estimator)
     names = [name for name in params if name != "data"]
-    unseen, *others = (f"metrics.`{metric}{suffix}`" for suffix in ("_unseen", "", "_baseline"))
+    unseen = f"metrics.`{metric.name}_unseen`"
+    others = (f"metrics.`{metric.name}{suffix}`" for suffix in ("", "_baseline"))
     columns = ["tags.`estimator`", unseen, *others, *(f"params.`{name}`" for name in names)]
-    state = _table(columns, f"{unseen} > 0", unseen, ascending)
-    return _store("-".join([metric, *names]), state)
+    state = _table(columns, f"{unseen} > 0", unseen, metric.ascending)
+    return _store("-".join([metric.name, *names]), state)
 
 
 def store_trials(run_id, names, metric, ascending):

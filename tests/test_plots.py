@@ -1,0 +1,63 @@
+"""Plots: what the figures of a training show."""
+
+import importlib
+
+import mlflow
+import pytest
+
+from helpers import tracking_in
+from wine import dataset, evaluation, plots
+
+
+@pytest.fixture(scope="module")
+def wine_split():
+    return dataset.split(dataset.load(dataset.DATA))
+
+
+def test_plots_show_the_unseen_wines_beside_all_test_wines(project, model_uris, wine_split):
+    with tracking_in(project):
+        main = mlflow.sklearn.load_model(model_uris["main"])
+        classifier = mlflow.sklearn.load_model(model_uris["classifier"])
+    split = importlib.import_module("clf-train").split(dataset.load(dataset.DATA))
+    for estimator, each, labels in (
+        (main, wine_split, ("all 1225 test wines", "the 886 unseen of them")),
+        (classifier, split, ("all 980 test wines", "the 694 unseen of them")),
+    ):
+        figures = plots.training(estimator, each)
+        two = [file for file in figures if "residuals" in file or "curve" in file]
+        assert two
+        for file in two:
+            legend = [text.get_text() for text in figures[file].axes[0].get_legend().get_texts()]
+            assert [text[: len(label)] for text, label in zip(legend, labels, strict=False)] == [
+                *labels
+            ]
+            assert evaluation.name(estimator) in figures[file].axes[0].get_title()
+    auc = evaluation.evaluate(classifier, split).loc["roc_auc"]
+    legend = figures["roc-curve.png"].axes[0].get_legend().get_texts()
+    assert f"AUC = {auc['test']:.2f}" in legend[0].get_text()
+    assert f"AUC = {auc['unseen']:.2f}" in legend[1].get_text()
+
+
+def test_effects_are_those_of_one_standard_deviation(wine_split):
+    """In ElasticNet's own units volatile acidity comes first, by its effect alcohol does."""
+    elastic_net = importlib.import_module("train").build(0.01, 0.1)
+    evaluation.fit(elastic_net, wine_split, hint="")
+    ranked = bars(plots.training(elastic_net, wine_split)["effects.png"])
+    assert list(ranked)[-1] == "alcohol"
+    before, after = wine_split.X_train, wine_split.X_train.copy()
+    after["alcohol"] += before["alcohol"].std(ddof=0)
+    change = elastic_net.predict(after) - elastic_net.predict(before)
+    assert ranked["alcohol"] == pytest.approx(change.mean())
+
+    huber = importlib.import_module("huber-train").build(0.0001, 1.35, 100)
+    evaluation.fit(huber, wine_split, hint="")
+    ranked = bars(plots.training(huber, wine_split)["effects.png"])
+    change = huber.predict(after) - huber.predict(before)
+    assert ranked["alcohol"] == pytest.approx(change.mean())
+
+
+def bars(figure):
+    """Return the width of each bar of a plot by its name, from the lowest bar up."""
+    (ax,) = figure.axes
+    names = [label.get_text() for label in ax.get_yticklabels()]
+    return dict(zip(names, (bar.get_width() for bar in ax.patches), strict=True))
