@@ -8,7 +8,7 @@ from sklearn.base import is_classifier
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.inspection import permutation_importance
-from sklearn.model_selection import FixedThresholdClassifier
+from sklearn.model_selection import FixedThresholdClassifier, GroupKFold, StratifiedGroupKFold
 
 import joblib
 import numpy as np
@@ -16,10 +16,11 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from wine import UserError
-from wine.dataset import NOUN, TARGET_SCALE
+from wine.dataset import NOUN, TARGET_SCALE, count
 
 # The names in MLflow of a metric in each column of what `evaluate` returns.
 METRIC_NAMES = {"test": "{}", "unseen": "{}_unseen", "baseline": "{}_baseline"}
+FOLDS = 5  # of a cross-validation
 
 
 def final_step(estimator):
@@ -363,3 +364,47 @@ def _plot_regressor(estimator, subsets, axes):
             )
         ax.set(xlabel=x, ylabel=y_label)
         ax.legend()
+
+
+def make_folds(X, y, classifier, seed):
+    """Divide the training rows into folds for a cross-validation.
+
+    Identical rows are in the same fold, so that no model is judged by rows that it was fitted on.
+    The folds of a classifier have about the same share of each class.
+
+    Parameters
+    ----------
+    X : DataFrame, shape (n_rows, n_features)
+        The training rows.
+    y : Series, shape (n_rows,)
+        Their target.
+    classifier : bool
+        Whether the target is a class.
+    seed : int
+        Seed of the shuffle.
+
+    Returns
+    -------
+    list of tuple of ndarray
+        For each fold, the positions of the rows to fit on and of those to judge by.
+
+    Raises
+    ------
+    UserError
+        If there are too few different rows, or if a class is not in every fold.
+    """
+    splitter = StratifiedGroupKFold if classifier else GroupKFold
+    identical = X.groupby(list(X.columns)).ngroup()
+    with warnings.catch_warnings():
+        # scikit-learn only warns of a class that has fewer rows than there are folds.
+        warnings.simplefilter("error", UserWarning)
+        try:
+            folds = list(splitter(FOLDS, shuffle=True, random_state=seed).split(X, y, identical))
+            if classifier and any(y.iloc[rows].nunique() < y.nunique() for _, rows in folds):
+                raise ValueError(f"not every fold has {NOUN}s of each class")
+            return folds
+        except (ValueError, UserWarning) as error:
+            raise UserError(
+                f"data: received {count(len(X), 'training')}, {identical.nunique()} of "
+                f"them different, allowed are enough to judge by {FOLDS} folds: {error}"
+            ) from error
