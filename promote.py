@@ -9,7 +9,6 @@ from wine import process
 process.catch_interrupts()  # Ctrl-C in the imports below ends with one line, too.
 
 import argparse
-import importlib
 import re
 import sys
 
@@ -18,12 +17,11 @@ from sklearn.base import is_classifier
 
 import mlflow
 import numpy as np
-from matplotlib.figure import Figure
 from mlflow.entities import LoggedModelInput
 from mlflow.exceptions import MlflowException
 from scipy.stats import bootstrap
 
-from wine import UserError, cli, dataset, evaluation, report, tracking
+from wine import UserError, cli, dataset, evaluation, plots, registry, report, tracking, trainings
 from wine.model import load
 
 NOT_PROMOTED = 3
@@ -51,7 +49,17 @@ def compare(challenger, champion, X, y):
         Bootstrap, 1993, chapter 13).
     gains : ndarray, shape (N_RESAMPLES,)
         The gain on each resample.
+
+    Raises
+    ------
+    UserError
+        If there are fewer than two different values of `y`, with which no metric is defined.
     """
+    if y.nunique() < 2:
+        raise UserError(
+            f"data: received {dataset.count(len(y), 'unseen')} with {y.nunique()} different values "
+            f"of {y.name} to compare models by, allowed are at least two"
+        )
     if is_classifier(challenger):
         answers = [estimator.predict_proba(X)[:, 1] for estimator in (challenger, champion)]
         score, sign = metrics.average_precision_score, 1
@@ -68,6 +76,7 @@ def compare(challenger, champion, X, y):
         paired=True,
         vectorized=False,
         n_resamples=N_RESAMPLES,
+        batch=1,  # By default, all resamples are in memory at once.
         method="percentile",
         rng=np.random.default_rng(42),
     )
@@ -91,8 +100,26 @@ def training_digest(model):
     return None
 
 
+def find_split(challenger, table, data):
+    """Return the split of the script that trained a model, its training set and its test set.
+
+    The script is found by the digest of the training set. If there is none, the split of the first
+    script of the model's kind is returned, by which `check` refuses the model.
+    """
+    digest, splits = training_digest(challenger), []
+    for entry_point in trainings.SCRIPTS:
+        script = trainings.load(entry_point)
+        estimator = script.build(**trainings.defaults(script))
+        if is_classifier(estimator) == is_classifier(challenger.estimator):
+            split = script.split(table)
+            splits.append((split, *tracking.datasets(split, data)))
+            if splits[-1][1].digest == digest:
+                return splits[-1]
+    return splits[0]
+
+
 def check(model, parameter, split, digest, data):
-    """Refuse a model that cannot be judged by these wines."""
+    """Refuse a model that cannot be judged by these rows."""
     if sorted(model.columns) != sorted(split.X_test.columns):
         raise UserError(
             f"{parameter}: {model.uri} has the columns {', '.join(model.columns)}, "
@@ -106,63 +133,33 @@ def check(model, parameter, split, digest, data):
         )
 
 
-def find_version(name, alias):
-    """Return the registered version that has an alias, or None."""
+def load_champion(name, version, challenger, force):
+    """Load today's champion of a name; None if it cannot be compared and is replaced by force."""
+    fault = None
     try:
-        return mlflow.MlflowClient().get_model_version_by_alias(name, alias).version
-    except MlflowException as error:
-        if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-            return None
-        raise
-
-
-def register(model, name):
-    """Register a model and return its version; a model is registered only once."""
-    client, source = mlflow.MlflowClient(), f"models:/{model.model_id}"
-
-    def versions():
-        found = client.search_model_versions(f"name = '{name}'")
-        return sorted(int(version.version) for version in found if version.source == source)
-
-    if not versions():
-        version = int(mlflow.register_model(source, name).version)
-        # Where two promotions register the same model at once, both keep the first version.
-        if version != versions()[0]:
-            client.delete_model_version(name, str(version))
-    return versions()[0]
-
-
-def move_aliases(name, version, champion):
-    """Make a version the champion, and the version that was the champion the previous one.
-
-    Whatever interrupts it, `champion` is one of the two: an alias moves at once, and moves last.
-    """
-    if find_version(name, "champion") != champion:
-        raise UserError(
-            f"name: {name} has got another champion meanwhile; promote again to be compared with it"
-        )
-    client = mlflow.MlflowClient()
-    if champion is not None:
-        client.set_registered_model_alias(name, "previous", champion)
-    client.set_registered_model_alias(name, "champion", version)
-
-
-def plot(scores, gains, metric, title):
-    """Draw the two metrics, and the challenger's gain on the resamples."""
-    figure = Figure(figsize=(9.6, 4.2), dpi=150, layout="constrained")
-    left, right = figure.subplots(1, 2, width_ratios=(1, 2))
-    bars = left.bar(["challenger", "champion"], [scores["challenger"], scores["champion"]])
-    left.bar_label(bars, fmt="%.4f")
-    left.set_ylabel(f"{metric} (unseen)")
-    right.hist(gains, bins=40, color="tab:gray")
-    right.axvline(0, color="black", label="no gain")
-    right.axvspan(
-        scores["gain_low"], scores["gain_high"], alpha=0.2, zorder=0, label="95 % interval"
-    )
-    right.set(xlabel=f"gain in {metric}: right of 0, the challenger is better", ylabel="resamples")
-    right.legend()
-    figure.suptitle(title)
-    return figure
+        champion = load(f"models:/{name}/{version}", "name")
+    except UserError as error:
+        reason = str(error.__cause__ or error).partition("\n")[0]
+        fault = f"cannot be loaded ({reason})"
+    else:
+        classifier = is_classifier(challenger.estimator)
+        if is_classifier(champion.estimator) != classifier:
+            kinds = ("a classifier", "a regressor")
+            received, allowed = kinds if classifier else reversed(kinds)
+            raise UserError(
+                f"model: received {received}, allowed is {allowed}, as the champion "
+                f"of {name} is; another name takes another kind"
+            )
+        if sorted(champion.columns) != sorted(challenger.columns):
+            received, allowed = (", ".join(each.columns) for each in (champion, challenger))
+            fault = f"has the columns {received}, allowed are {allowed}"
+    if fault:
+        fault = f"name: the champion of {name}, version {version}, {fault}; force=true replaces it"
+        if not force:
+            raise UserError(fault)
+        print(fault, file=sys.stderr)
+        return None
+    return champion
 
 
 def model_name(text):
@@ -183,41 +180,39 @@ def read_params():
     return parser.read()
 
 
+def print_comparison(scores, metric, n_rows, rival):
+    """Print the metric of both models, and the gain with its interval."""
+    process.print_text(
+        f"{metric} on {dataset.count(n_rows, 'unseen')}: challenger {scores['challenger']:.4f}, "
+        f"{rival} {scores['champion']:.4f}\n"
+        f"Gain of the challenger: {scores['gain']:+.4f}, 95 % interval {scores['gain_low']:+.4f} "
+        f"to {scores['gain_high']:+.4f}\n"
+    )
+
+
 def main():
     """Compare the challenger with today's champion, move the aliases, record."""
     params = read_params()
     name, force = params["name"], params["force"] == "true"
     table = dataset.load(params["data"])
     with tracking.one_line_errors("name: MLflow's registry cannot be used"), tracking.fail_fast():
-        version = find_version(name, "champion")
+        version = registry.find_version(name, "champion")
         challenger = load(params["model"])
-        classifier = is_classifier(challenger.estimator)
         # Both are judged by the test set of the script that trained them.
-        script = importlib.import_module("clf-train" if classifier else "train")
-        split = script.split(table)
-        training_set, test_set = tracking.datasets(split, params["data"])
+        split, training_set, test_set = find_split(challenger, table, params["data"])
         check(challenger, "model", split, training_set.digest, params["data"])
+        champion = load_champion(name, version, challenger, force) if version else None
+        if champion and not force:
+            check(champion, "name", split, training_set.digest, params["data"])
 
-        champion, opponent = None, evaluation.baseline(challenger.estimator, split)
-        if version is not None:
-            champion = load(f"models:/{name}/{version}", "name")
-            if is_classifier(champion.estimator) != classifier:
-                kinds = ("a classifier", "a regressor")
-                received, allowed = kinds if classifier else reversed(kinds)
-                raise UserError(
-                    f"model: received {received}, allowed is {allowed}, as the champion "
-                    f"of {name} is; another name takes another kind"
-                )
-            if not force:
-                check(champion, "name", split, training_set.digest, params["data"])
-            opponent = champion.estimator
-
+    rival = f"version {version} of {name}" if champion else "the baseline"
+    baseline = evaluation.baseline(challenger.estimator, split)
+    opponent = champion.estimator if champion else baseline
     X, y = split.X_test[split.unseen], split.y_test[split.unseen]
     metric = evaluation.main_metric(challenger.estimator).name
     scores, gains = compare(challenger.estimator, opponent, X, y)
-    rival = f"version {version} of {name}" if champion else "the baseline"
     is_champion = champion is not None and champion.model_id == challenger.model_id
-    promoted = not is_champion and (force or scores["gain_low"] > 0)
+    is_promoted = not is_champion and (force or scores["gain_low"] > 0)
 
     with tracking.start_run(f"Promotion of {evaluation.name(challenger.estimator)} to {name}"):
         tracking.log_params(params)
@@ -225,33 +220,28 @@ def main():
             tracking.log_input(test_set, "test", LoggedModelInput(model.model_id))
         mlflow.log_metrics({f"{metric}_{key}": value for key, value in scores.items()})
         title = f"{evaluation.name(challenger.estimator)} against {rival}"
-        mlflow.log_figure(plot(scores, gains, metric, title), "comparison.png")
-        if promoted:
-            promoted_version = register(challenger, name)
+        mlflow.log_figure(plots.comparison(scores, gains, metric, title), "comparison.png")
+        if is_promoted:
             with process.uninterrupted():
-                move_aliases(name, promoted_version, version)
-        mlflow.set_tags({"promoted": str(promoted).lower(), "compared_with": rival})
+                promoted_version = registry.promote(challenger.model_id, name, version)
+        mlflow.set_tags({"promoted": str(is_promoted).lower(), "compared_with": rival})
 
-    process.print_text(
-        f"{metric} on {dataset.count(len(y), 'unseen')}: challenger {scores['challenger']:.4f}, "
-        f"{rival} {scores['champion']:.4f}\n"
-        f"Gain of the challenger: {scores['gain']:+.4f}, 95 % interval {scores['gain_low']:+.4f} "
-        f"to {scores['gain_high']:+.4f}\n"
-    )
-    if not promoted:
-        reason = (
-            f"it is the champion of {name} already"
-            if is_champion
-            else "its gain may be chance, or is none; force=true promotes in any case"
+    print_comparison(scores, metric, len(y), rival)
+    if is_champion:
+        process.print_text(f"Not promoted: it is the champion of {name} already")
+    elif is_promoted:
+        is_better = scores["gain_low"] > 0 and (champion or not version)
+        how = "Promoted" if is_better else "Promoted by force=true"
+        process.print_text(
+            f"{how}: version {promoted_version} of {name} is the champion"
+            + (f", version {version} is the previous one" if version else "")
+            + report.champion_commands(name)
         )
-        process.print_text(f"Not promoted: {reason}")
-        sys.exit(0 if is_champion else NOT_PROMOTED)
-    how = "Promoted" if scores["gain_low"] > 0 else "Promoted by force=true"
-    process.print_text(
-        f"{how}: version {promoted_version} of {name} is the champion"
-        + (f", version {version} is the previous one" if champion else "")
-        + report.champion_commands(name)
-    )
+    else:
+        process.print_text(
+            "Not promoted: its gain may be chance, or is none; force=true promotes in any case"
+        )
+        sys.exit(NOT_PROMOTED)
 
 
 if __name__ == "__main__":

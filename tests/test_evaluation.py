@@ -142,3 +142,19 @@ def test_classifier_knows_good_wines_from_others(project, model_uris, wines):
         classifier = mlflow.sklearn.load_model(model_uris["classifier"])
     good = classifier.predict_proba(wines[dataset.FEATURES])[:, 1]
     assert good[wines["quality"] >= 8].mean() > 0.5 > good[wines["quality"] <= 5].mean()
+
+
+@pytest.mark.parametrize("name", ["train", "huber-train", "clf-train"])
+def test_identical_wines_are_in_one_fold(name):
+    script = importlib.import_module(name)
+    wines = script.split(dataset.load("wine-quality.csv"))
+    classifier = name == "clf-train"
+    folds = evaluation.make_folds(wines.X_train, wines.y_train, classifier, seed=42)
+    judged = []
+    for fitted_on, judged_by in folds:
+        sides = [set(map(tuple, wines.X_train.to_numpy()[rows])) for rows in (fitted_on, judged_by)]
+        assert not sides[0] & sides[1]
+        judged.extend(judged_by)
+        if classifier:
+            assert wines.y_train.iloc[judged_by].mean() == pytest.approx(0.21, abs=0.03)
+    assert sorted(judged) == list(range(len(wines.X_train)))

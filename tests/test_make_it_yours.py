@@ -78,7 +78,7 @@ def test_a_fourth_model(tmp_path):
     assert run.status == 0, run.err
     assert run.out.startswith("\nRidge: alpha=2.0, data=wine-quality.csv\n")
 
-    edit(folder / "sweep.py", (r"SCRIPTS = {", 'SCRIPTS = {"ridge": "ridge-train", '))
+    edit(folder / "wine" / "trainings.py", (r"SCRIPTS = {", 'SCRIPTS = {"ridge": "ridge-train", '))
     swept = run_command(*RUN, "-e", "sweep", "-P", "model=ridge", "-P", "trials=3", cwd=folder)
     assert swept.status == 0, swept.err
     assert "Best of 3 candidates" in swept.out

@@ -8,15 +8,17 @@ from sklearn import metrics
 from sklearn.base import is_classifier
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import FixedThresholdClassifier
+from sklearn.model_selection import FixedThresholdClassifier, GroupKFold, StratifiedGroupKFold
 
 import joblib
 import pandas as pd
 
 from wine import UserError
+from wine.dataset import NOUN, count
 
 # The names in MLflow of a metric in each column of what `evaluate` returns.
 METRIC_NAMES = {"test": "{}", "unseen": "{}_unseen", "baseline": "{}_baseline"}
+FOLDS = 5  # of a cross-validation
 
 
 def final_step(estimator):
@@ -273,3 +275,47 @@ def _classifier_metrics(estimator, X, y):
         "roc_auc": metrics.roc_auc_score(y, y_score),
         "average_precision": metrics.average_precision_score(y, y_score),
     }
+
+
+def make_folds(X, y, classifier, seed):
+    """Divide the training rows into folds for a cross-validation.
+
+    Identical rows are in the same fold, so that no model is judged by rows that it was fitted on.
+    The folds of a classifier have about the same share of each class.
+
+    Parameters
+    ----------
+    X : DataFrame, shape (n_rows, n_features)
+        The training rows.
+    y : Series, shape (n_rows,)
+        Their target.
+    classifier : bool
+        Whether the target is a class.
+    seed : int
+        Seed of the shuffle.
+
+    Returns
+    -------
+    list of tuple of ndarray
+        For each fold, the positions of the rows to fit on and of those to judge by.
+
+    Raises
+    ------
+    UserError
+        If there are too few different rows, or if a class is not in every fold.
+    """
+    splitter = StratifiedGroupKFold if classifier else GroupKFold
+    identical = X.groupby(list(X.columns)).ngroup()
+    with warnings.catch_warnings():
+        # scikit-learn only warns of a class that has fewer rows than there are folds.
+        warnings.simplefilter("error", UserWarning)
+        try:
+            folds = list(splitter(FOLDS, shuffle=True, random_state=seed).split(X, y, identical))
+            if classifier and any(y.iloc[rows].nunique() < y.nunique() for _, rows in folds):
+                raise ValueError(f"not every fold has {NOUN}s of each class")
+            return folds
+        except (ValueError, UserWarning) as error:
+            raise UserError(
+                f"data: received {count(len(X), 'training')}, {identical.nunique()} of "
+                f"them different, allowed are enough to judge by {FOLDS} folds: {error}"
+            ) from error

@@ -1,0 +1,76 @@
+"""The scripts that train: all of them fit together, and one that does not is refused."""
+
+import sys
+
+import pytest
+import yaml
+
+from helpers import ENTRY_POINTS, PROJECT, assert_one_line_error, edit
+from wine import UserError, trainings
+
+FAULTS = {
+    "no SEARCH": (("SEARCH = ", "SEARCHED = "), "faulty-train.py has no SEARCH, needed are SEARCH"),
+    "no split": (("def split(", "def divide("), "faulty-train.py has no split, needed are SEARCH"),
+    "an argument that is no parameter": (
+        ("def build(alpha, ", "def build(beta, "),
+        "received 'beta' among the arguments of build, allowed are the parameters of read_params: "
+        "alpha, l1_ratio, data",
+    ),
+    "a key that is no argument": (
+        ('SEARCH = {"alpha"', 'SEARCH = {"beta"'),
+        "received 'beta' among the keys of SEARCH, allowed are the arguments of build: alpha, "
+        "l1_ratio",
+    ),
+    "values that cannot be sampled": (
+        ('"l1_ratio": uniform(0, 1)', '"l1_ratio": 0.5'),
+        "SEARCH cannot be sampled from (",
+    ),
+    "a list": (
+        ("SEARCH = {", "SEARCH = [{"),
+        ("uniform(0, 1)}", "uniform(0, 1)}]"),
+        "SEARCH cannot",
+    ),
+}
+
+
+def test_list_names_the_scripts_of_mlproject():
+    project = yaml.safe_load((PROJECT / "MLproject").read_text())["entry_points"]
+    assert tuple(trainings.SCRIPTS) == ENTRY_POINTS
+    for entry_point, script in trainings.SCRIPTS.items():
+        assert project[entry_point]["command"].startswith(f"python {script}.py ")
+        trainings.load(entry_point)
+
+
+@pytest.fixture
+def faulty(tmp_path, monkeypatch):
+    """Return a copy of train.py that is listed as the script of the entry point faulty."""
+    monkeypatch.setitem(trainings.SCRIPTS, "faulty", "faulty-train")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "faulty-train", raising=False)
+    script = tmp_path / "faulty-train.py"
+    script.write_text((PROJECT / "train.py").read_text())
+    return script
+
+
+@pytest.mark.parametrize("fault", FAULTS)
+def test_script_that_does_not_fit_is_refused(fault, faulty):
+    *changes, said = FAULTS[fault]
+    edit(faulty, *changes)
+    with pytest.raises(UserError) as raised:
+        trainings.load("faulty")
+    assert said in str(raised.value)
+    assert str(raised.value).startswith("faulty-train.py")
+    assert "\n" not in str(raised.value)
+
+
+def test_script_that_is_not_there_is_refused_in_one_line(faulty, run_script):
+    faulty.unlink()
+    assert_one_line_error(
+        run_script("sweep.py", "faulty"), "sweep.py: faulty-train.py: no such script", status=1
+    )
+
+
+def test_module_that_a_script_lacks_is_not_taken_for_the_script(faulty):
+    edit(faulty, ("import mlflow\n", "import mlflow, no_such_module\n"))
+    with pytest.raises(ModuleNotFoundError, match="no_such_module"):
+        trainings.load("faulty")
