@@ -29,7 +29,7 @@ from helpers import (
     runs_of,
     start_process,
 )
-from wine import dataset, plots, trainings
+from wine import dataset, evaluation, plots, trainings
 
 
 def sweep_in(folder):
@@ -248,7 +248,7 @@ def test_numbers_get_an_axis_of_numbers_and_a_logarithmic_one_where_they_are_far
 def test_score_that_is_negative_stays_negative():
     X = pd.DataFrame({"x": np.arange(100.0)})
     folds = [(np.arange(50), np.arange(50, 100))]
-    trial = sweep.evaluate_candidate(0, {}, DummyRegressor(), X, X["x"], folds, "r2", "r2")
+    trial = sweep.evaluate_candidate(0, {}, DummyRegressor(), X, X["x"], folds, evaluation.Metric("r2", False, "r2"))
     assert trial["metrics"]["cv_r2"] < -1
 
 

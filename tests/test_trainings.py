@@ -10,7 +10,7 @@ from wine import UserError, trainings
 
 FAULTS = {
     "no SEARCH": (("SEARCH = ", "SEARCHED = "), "faulty-train.py has no SEARCH, needed are SEARCH"),
-    "no split": (("def split(", "def divide("), "faulty-train.py has no split, needed are SEARCH"),
+    "no split": (("split = ", "divide = "), "faulty-train.py has no split, needed are SEARCH"),
     "an argument that is no parameter": (
         ("def build(alpha, ", "def build(beta, "),
         "received 'beta' among the arguments of build, allowed are the parameters of read_params: "
