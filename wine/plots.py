@@ -174,17 +174,15 @@ def _importances(estimator, label, X, y):
     return figure
 
 
-def predictions(histogram, name, n_rows):
-    """Draw the histogram of the last output of a scoring.
+def predictions(counts, outputs):
+    """Draw the histogram of the last output of a scoring, or how often each class was predicted.
 
     Parameters
     ----------
-    histogram : wine.scoring.counts.Histogram
-        Of the output.
-    name : str
-        The output's name.
-    n_rows : int
-        The number of rows that were scored.
+    counts : wine.scoring.counts.Counts
+        Of at least one row that was scored.
+    outputs : list of str
+        The columns that were added.
 
     Returns
     -------
@@ -192,8 +190,13 @@ def predictions(histogram, name, n_rows):
     """
     figure = new_figure()
     ax = figure.subplots()
-    ax.stairs(histogram.counts, histogram.edges, fill=True)
-    ax.set(xlabel=name, ylabel="rows", title=f"{n_rows:,} rows scored")
+    if counts.histogram:
+        ax.stairs(counts.histogram.counts, counts.histogram.edges, fill=True)
+        ax.set_xlabel(outputs[-1])
+    else:
+        ax.bar(*zip(*sorted(counts.classes.items()), strict=True))
+        ax.set_xlabel("prediction")
+    ax.set(ylabel="rows", title=f"{counts.scored:,} rows scored")
     return figure
 
 

@@ -187,6 +187,17 @@ def log_params(params):
     mlflow.log_params({key: value for key, value in params.items() if key not in logged})
 
 
+def metric_name(name):
+    """Return the name of a metric, in which MLflow allows few signs besides letters and digits.
+
+    Examples
+    --------
+    >>> metric_name("psi_sepal length (cm)")
+    'psi_sepal length _cm_'
+    """
+    return re.sub(r"[^\w.:/ -]", "_", name)
+
+
 def datasets(split, data):
     """Describe the training set and the test set for `mlflow.log_input`.
 
