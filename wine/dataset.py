@@ -36,6 +36,7 @@ CATEGORIES = []  # those of these columns, the target included, that hold texts
 MISSING = []  # the texts that stand for a value that nobody knows: "" is an empty cell
 IDENTICAL_ROWS_ARE_COPIES = True  # of one wine, or else different wines that measure the same
 
+HAS_LABELS = TARGET in CATEGORIES  # The classifier predicts these texts.
 MAX_CATEGORIES = 100  # A column with more different texts is a name, an ID or free text.
 
 
@@ -136,7 +137,7 @@ def load(data):
                 f"data: column {name!r} of {data} has {n_texts} different texts, allowed are up to "
                 f"{MAX_CATEGORIES}: a name, an ID or free text cannot be a category"
             )
-    if TARGET not in CATEGORIES:
+    if not HAS_LABELS:
         target = table[TARGET]
         if (target % 1 == 0).all() and target.abs().max() <= rows.MAX_INTEGER:
             table[TARGET] = target.astype("int64")
@@ -189,6 +190,33 @@ def pipeline(*steps):
     return make_pipeline(prepare, *steps)
 
 
+def classes(table, threshold, name):
+    """Return the classes that a classifier predicts.
+
+    Parameters
+    ----------
+    table : DataFrame, shape (n_rows, n_features + 1)
+        The table as `load` returns it.
+    threshold : float
+        The value of `TARGET` from which on a row is in the class 1, otherwise in the class 0.
+    name : str
+        The name of the class 1.
+
+    Returns
+    -------
+    Series, shape (n_rows,)
+        The classes as int64; or `TARGET` as it is, if it is in `CATEGORIES`.
+
+    Examples
+    --------
+    >>> classes(pd.DataFrame({TARGET: [5, 7, 9]}), 7, "good").to_list()
+    [0, 1, 1]
+    """
+    if HAS_LABELS:
+        return table[TARGET]
+    return (table[TARGET] >= threshold).astype("int64").rename(name)
+
+
 def split(table, y=None, *, test_size=0.25, random_state=40):
     """Split a table for training and testing.
 
@@ -219,7 +247,7 @@ def split(table, y=None, *, test_size=0.25, random_state=40):
     >>> parts.X_train.shape, parts.X_test.shape, int(parts.unseen.sum())
     ((3673, 11), (1225, 11), 886)
     """
-    if y is None and TARGET in CATEGORIES:
+    if y is None and HAS_LABELS:
         raise UserError(
             f"data: the column {TARGET!r} is in CATEGORIES, whose texts only a classifier predicts"
         )

@@ -215,7 +215,7 @@ def datasets(split, data):
     return tuple(
         mlflow.data.from_pandas(
             # MLflow warns of whole-number columns, which cannot hold a missing value.
-            X.assign(**{y.name: y}).astype("float64"),
+            _numbers_as_floats(X.assign(**{y.name: y})),
             source=dataset_source(locate(data)),
             targets=y.name,
             name=f"{Path(data).stem}-{context}",
@@ -225,6 +225,11 @@ def datasets(split, data):
             (split.X_test, split.y_test, "test"),
         )
     )
+
+
+def _numbers_as_floats(table):
+    numbers = table.select_dtypes("number").columns
+    return table.astype(dict.fromkeys(numbers, "float64"))
 
 
 def log_input(dataset, context, model=None):
