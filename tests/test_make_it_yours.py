@@ -2,14 +2,12 @@
 
 import re
 
-from sklearn.datasets import load_diabetes
-
 import pytest
 import yaml
 from docutils import nodes
 
 from documents import parse
-from helpers import LOCAL, client_of, copy_project, run_command, run_id_in, run_successfully
+from helpers import LOCAL, copy_project, run_command, run_successfully
 
 pytestmark = pytest.mark.slow
 RUN = ("mlflow", "run", ".", *LOCAL)
@@ -22,40 +20,6 @@ def edit(path, *changes):
         text, count = re.subn(pattern, replacement, text, flags=re.DOTALL)
         assert count, f"{pattern} is not in {path.name}"
     path.write_text(text)
-
-
-def test_another_table_with_other_columns_and_another_target(tmp_path):
-    folder = copy_project(tmp_path / "diabetes")
-    patients = load_diabetes(as_frame=True, scaled=False).frame
-    columns = list(patients.columns[:-1])
-    edit(
-        folder / "wine" / "dataset.py",
-        (r'NOUN = "wine"', 'NOUN = "patient"'),
-        (r'DATA = "wine-quality.csv"', 'DATA = "diabetes.csv"'),
-        (r"FEATURES = \[.*?\]", f"FEATURES = {columns}"),
-        (r'TARGET = "quality"', 'TARGET = "target"'),
-        (r'TARGET_SCALE = "from 0 to 10"', 'TARGET_SCALE = "units of the progression"'),
-    )
-    edit(folder / "MLproject", ("wine-quality.csv", "diabetes.csv"))
-    edit(folder / "clf-train.py", (r"TARGET_THRESHOLD = 7", "TARGET_THRESHOLD = 150"))
-    (folder / "wine-quality.csv").unlink()
-    patients.to_csv(folder / "diabetes.csv", index=False)
-    patients[columns].head().astype(float).to_csv(folder / "predict.csv", index=False)
-
-    for entry_point in ("huber", "classifier"):
-        run = run_command(*RUN, "-e", entry_point, cwd=folder)
-        assert run.status == 0, run.err
-        assert "training patients" in run.out
-        described = client_of(folder).get_run(run_id_in(run.out)).data.tags["mlflow.note.content"]
-        for text in (run.out, described):
-            assert "wine" not in text.lower()
-    model = re.search(r"runs:/\w+/model", run.out)[0]
-    predict = run_command(
-        *("mlflow", "models", "predict", "-m", model, "--env-manager", "local"),
-        *("-t", "csv", "-i", "predict.csv"),
-        cwd=folder,
-    )
-    assert re.fullmatch(r'\{"predictions": \[([01], ){4}[01]\]\}', predict.out.strip())
 
 
 def test_a_fourth_model(tmp_path):

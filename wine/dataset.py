@@ -32,7 +32,7 @@ FEATURES = [
 ]
 TARGET = "quality"
 TARGET_SCALE = "from 0 to 10"  # the unit of the target, for the axes of the plots
-CATEGORIES = []  # those of these columns, the target included, that hold texts
+CATEGORIES = []  # those of these columns that hold texts
 MISSING = []  # the texts that stand for a value that nobody knows: "" is an empty cell
 IDENTICAL_ROWS_ARE_COPIES = True  # of one wine, or else different wines that measure the same
 
@@ -123,6 +123,10 @@ def load(data):
     1      9.5        6
     """
     names = [*FEATURES, TARGET]
+    if unknown := [name for name in CATEGORIES if name not in names]:
+        raise UserError(
+            f"CATEGORIES: received {unknown[0]!r}, allowed are names in FEATURES, and TARGET"
+        )
     columns = [rows.Column(name, name in CATEGORIES, tuple(MISSING)) for name in names]
     source = tables.Table(data, "data", columns)
     table = source.read()

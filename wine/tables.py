@@ -160,17 +160,20 @@ class Table:
         first, hint = invalid[0], ""
         where = f"column {first.column!r}, row" if first.column else "row"
         more = f"; {len(invalid)} of {n_rows} rows are invalid" if len(invalid) > 1 else ""
-        empty = sorted({row.column for row in invalid if row.column and not row.received.strip()})
-        if empty:
-            names = [each.name for each in self.columns]
-            empty = [self.schema.names[self.positions[names.index(name)]] for name in empty]
-            hint = f"; this leaves out rows with empty cells: {self._dropna(empty)}"
-        elif first.column and re.search("[^\\W\\d_]", first.received):
+        if first.column and not first.received.strip():
+            hint = f"; this leaves out the rows with empty cells: {self._dropna(invalid)}"
+        elif first.column and re.search(r"[^\W\d_]", first.received):
             hint = "; a column of texts belongs in CATEGORIES in wine/dataset.py"
         self.refuse(f"{where} {first.number} of {self._source.data}: {first.fault}{more}{hint}")
 
-    def _dropna(self, names):
-        """Return the command that copies the table without the rows in which columns are empty."""
+    def _dropna(self, invalid):
+        """Return the command that copies the table without the invalid rows with empty cells."""
+        empty = {row.column for row in invalid if row.column and not row.received.strip()}
+        names = [
+            self.schema.names[position]
+            for column, position in zip(self.columns, self.positions, strict=True)
+            if column.name in empty
+        ]
         read = f"pd.read_parquet({self.location!r}"
         if self.form:
             read = f"pd.read_csv({self.location!r}"
