@@ -65,7 +65,7 @@ def swap(row, column, value):
         (swap(3, 11, "9007199254740993"), ["column 'quality'", "'9007199254740993'"]),
     ],
 )
-def test_table_that_is_refused(tmp_path, lines, parts):
+def test_invalid_table_is_refused_in_one_line(tmp_path, lines, parts):
     (tmp_path / "wines.csv").write_text("\n".join(lines))
     with pytest.raises(UserError) as refused:
         dataset.load(str(tmp_path / "wines.csv"))
@@ -89,13 +89,13 @@ def test_refused_table_is_one_line_and_nothing_is_recorded(run_script, tmp_path,
     assert not (tmp_path / "mlflow.db").exists()
 
 
-def test_table_that_is_not_there(run_script, tmp_path):
+def test_table_that_is_missing_or_a_folder_is_refused(run_script, tmp_path):
     for data, wrong in (("none.csv", "no such file"), (str(tmp_path), "which is a folder")):
         result = run_script("train.py", 1, 0.1, data)
         assert_one_line_error(result, f"data: received {data!r}, {wrong}", status=1)
 
 
-def test_table_that_is_not_text(run_script, tmp_path):
+def test_table_that_is_not_text_is_refused(run_script, tmp_path):
     (tmp_path / "wines.csv").write_bytes(bytes(range(256)) * 9)
     result = run_script("train.py", 1, 0.1, "wines.csv")
     assert_one_line_error(result, "data: wines.csv cannot be read", status=1)
@@ -119,7 +119,7 @@ def website(tmp_path):
     server.server_close()
 
 
-def test_all_accepted_files_hold_the_same_wines(run_script, new_store, website):
+def test_training_is_the_same_whatever_the_file_and_the_address(run_script, new_store, website):
     wines = pd.read_csv(PROJECT / "wine-quality.csv").head(500)
     wines.to_csv(new_store / "plain.csv", index=False)
     text = (new_store / "plain.csv").read_text()
@@ -136,7 +136,7 @@ def test_all_accepted_files_hold_the_same_wines(run_script, new_store, website):
     assert len(printed) == 1
 
 
-def test_table_that_a_website_does_not_have(run_script, website):
+def test_table_that_a_website_does_not_have_is_refused(run_script, website):
     result = run_script("train.py", 1, 0.1, f"{website}/none.csv")
     last = result._replace(err=result.err.splitlines()[-1] + "\n")  # the web server logs, too
     assert_one_line_error(last, "data: ", "404", status=1)

@@ -9,35 +9,28 @@ import yaml
 from docutils import nodes
 
 from documents import parse
-from helpers import LOCAL, client_of, copy_project, run_command, run_id_in, run_successfully
+from helpers import LOCAL, client_of, copy_project, edit, run_command, run_id_in, run_successfully
+from wine import dataset
 
 pytestmark = pytest.mark.slow
 RUN = ("mlflow", "run", ".", *LOCAL)
-
-
-def edit(path, *changes):
-    """Replace, in a file, each pattern by its text; each has to be there."""
-    text = path.read_text()
-    for pattern, replacement in changes:
-        text, count = re.subn(pattern, replacement, text, flags=re.DOTALL)
-        assert count, f"{pattern} is not in {path.name}"
-    path.write_text(text)
 
 
 def test_another_table_with_other_columns_and_another_target(tmp_path):
     folder = copy_project(tmp_path / "diabetes")
     patients = load_diabetes(as_frame=True, scaled=False).frame
     columns = list(patients.columns[:-1])
+    features = "".join(f'    "{name}",\n' for name in dataset.FEATURES)
     edit(
         folder / "wine" / "dataset.py",
-        (r'NOUN = "wine"', 'NOUN = "patient"'),
-        (r'DATA = "wine-quality.csv"', 'DATA = "diabetes.csv"'),
-        (r"FEATURES = \[.*?\]", f"FEATURES = {columns}"),
-        (r'TARGET = "quality"', 'TARGET = "target"'),
-        (r'TARGET_SCALE = "from 0 to 10"', 'TARGET_SCALE = "units of the progression"'),
+        ('NOUN = "wine"', 'NOUN = "patient"'),
+        ('DATA = "wine-quality.csv"', 'DATA = "diabetes.csv"'),
+        (f"FEATURES = [\n{features}]", f"FEATURES = {columns}"),
+        ('TARGET = "quality"', 'TARGET = "target"'),
+        ('TARGET_SCALE = "from 0 to 10"', 'TARGET_SCALE = "units of the progression"'),
     )
     edit(folder / "MLproject", ("wine-quality.csv", "diabetes.csv"))
-    edit(folder / "clf-train.py", (r"TARGET_THRESHOLD = 7", "TARGET_THRESHOLD = 150"))
+    edit(folder / "clf-train.py", ("TARGET_THRESHOLD = 7", "TARGET_THRESHOLD = 150"))
     (folder / "wine-quality.csv").unlink()
     patients.to_csv(folder / "diabetes.csv", index=False)
     patients[columns].head().astype(float).to_csv(folder / "predict.csv", index=False)
@@ -78,7 +71,7 @@ def test_a_fourth_model(tmp_path):
     assert run.status == 0, run.err
     assert run.out.startswith("\nRidge: alpha=2.0, data=wine-quality.csv\n")
 
-    edit(folder / "wine" / "trainings.py", (r"SCRIPTS = {", 'SCRIPTS = {"ridge": "ridge-train", '))
+    edit(folder / "wine" / "trainings.py", ("SCRIPTS = {", 'SCRIPTS = {"ridge": "ridge-train", '))
     swept = run_command(*RUN, "-e", "sweep", "-P", "model=ridge", "-P", "trials=3", cwd=folder)
     assert swept.status == 0, swept.err
     assert "Best of 3 candidates" in swept.out

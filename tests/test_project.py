@@ -61,7 +61,7 @@ def test_wines_are_the_published_ones():
     assert digest == "91e7afe85ee4f6ffb59934a0db693dd5590243b7a4bea3b2b25ad0e760103caa"
 
 
-def test_wines_to_predict():
+def test_wines_to_predict_have_the_columns_of_the_table_but_the_target():
     header, *rows = (PROJECT / "predict.csv").read_text().splitlines()
     assert f"{header},quality" == (PROJECT / "wine-quality.csv").read_text().splitlines()[0]
     assert len(set(rows)) == 20

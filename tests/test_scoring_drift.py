@@ -33,13 +33,13 @@ def test_random_white_wines_are_like_the_training_wines(n_rows, seed):
 
 
 @pytest.mark.parametrize("n_rows", [50, 1599])
-def test_red_wines_are_not(n_rows):
+def test_red_wines_are_unlike_the_training_wines(n_rows):
     warning = drift.warning(metrics_of(red_wines(n_rows)), n_rows)
     assert warning.startswith("unlike the training wines: ")
     assert "total sulfur dioxide" in warning
 
 
-def test_index_of_a_known_shift():
+def test_stability_index_of_a_known_shift_is_that_of_the_formula():
     reference = {"a": {"edges": list(range(11)), "shares": [0.1] * 10}}
     rows = np.repeat(np.arange(10) + 0.5, [20, *[10] * 8, 0])[:, None]
     found = drift.summarize(drift.count(rows, reference), reference)
@@ -86,13 +86,13 @@ def test_histogram_does_not_depend_on_the_order_and_the_division(seed):
 
 
 @pytest.mark.parametrize("value", [0.0, 6.1, -1e30, 1e-300])
-def test_histogram_of_one_value(value):
+def test_histogram_of_one_value_has_one_bin(value):
     one = Histogram.of(np.full(3, value))
     assert one.counts.tolist() == [3]
     assert (one + Histogram.of(np.array([value, 5.0]))).counts.sum() == 5
 
 
-def test_scoring_records_and_says_it(score, store, model_uris):
+def test_scoring_records_and_says_the_drift(score, store, model_uris):
     red_wines(500).to_csv("red.csv", index=False)
     done = score(model_uris["huber"], "red.csv", "scored.csv")
     assert (done.status, "input: red.csv is unlike the training wines: " in done.err) == (0, True)

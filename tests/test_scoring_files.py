@@ -39,7 +39,7 @@ def test_rejects_never_replace_the_input(score, model_uris):
 
 
 @pytest.mark.parametrize("link", [os.link, os.symlink])
-def test_output_that_is_a_link_to_the_input(score, model_uris, link):
+def test_output_that_is_a_link_to_the_input_is_refused(score, model_uris, link):
     write("wines.csv", MEASURED[:3])
     link("wines.csv", "scored.csv")
     result = score(model_uris["main"], "wines.csv", "scored.csv", "true")
@@ -69,7 +69,7 @@ def test_file_that_appears_meanwhile_is_not_replaced(name, tmp_path, main_model,
     assert sorted(os.listdir()) == sorted([name, "wines.csv"])
 
 
-def test_output_that_is_a_link_to_itself(score, model_uris):
+def test_output_that_is_a_link_to_itself_is_refused(score, model_uris):
     write("wines.csv", MEASURED[:3])
     os.symlink("loop.csv", "loop.csv")
     result = score(model_uris["main"], "wines.csv", "loop.csv", "true")
@@ -80,7 +80,9 @@ def test_output_that_is_a_link_to_itself(score, model_uris):
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
-def test_line_ends_in_a_cell_at_the_edge_of_a_block(end, tmp_path, main_model, monkeypatch):
+def test_line_ends_in_a_cell_at_the_edge_of_a_block_are_kept(
+    end, tmp_path, main_model, monkeypatch
+):
     """At some of these lengths a block ends between the CR and the LF of the quoted cell."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(delimited, "BLOCK_SIZE", 512)
@@ -185,7 +187,7 @@ def test_integer_that_a_float_cannot_hold_is_rejected(score, model_uris):
     assert reasons[0].startswith("column 'pH': received '9007199254740993', allowed is")
 
 
-def test_date_out_of_range(score, model_uris):
+def test_date_out_of_range_is_rejected_in_csv_and_kept_in_parquet(score, model_uris):
     parquet("wines.parquet", day=pa.array([0, 2**31 - 1, 1, 2], pa.date32()))
     for output, status in (("scored.parquet", 0), ("scored.csv", 3)):
         done = score(model_uris["main"], "wines.parquet", output)
@@ -201,7 +203,7 @@ def test_date_out_of_range(score, model_uris):
 # Quotes
 
 
-def test_quote_that_is_never_closed(score, model_uris):
+def test_quote_that_is_never_closed_makes_one_rejected_row(score, model_uris):
     one = ",".join(MEASURED[0])
     rest = "".join(f"{one}\n" for _ in range(4000))  # more than Python's csv takes for a cell
     Path("wines.csv").write_text(f'{",".join(COLUMNS)}\n{one}\n"{one}\n{rest}')
@@ -213,7 +215,7 @@ def test_quote_that_is_never_closed(score, model_uris):
     assert reason.endswith("allowed are 11 cells; a quote holds 4001 lines of the file together")
 
 
-def test_row_longer_than_a_block(score, model_uris):
+def test_row_longer_than_a_block_is_refused(score, model_uris):
     one = ",".join(MEASURED[0])
     Path("wines.csv").write_text(f'{",".join(COLUMNS)}\n{one}\n"{one}\n' + f"{one}\n" * 90_000)
     result = score(model_uris["main"], "wines.csv", "scored.csv")
@@ -223,7 +225,7 @@ def test_row_longer_than_a_block(score, model_uris):
     assert "perhaps a quote is opened there and not closed" in result.err
 
 
-def test_malformed_row_with_a_long_cell(score, model_uris):
+def test_malformed_row_with_a_long_cell_is_rejected_with_all_its_text(score, model_uris):
     write("wines.csv", [MEASURED[0], ["x" * 200_000, "y"], MEASURED[1]])
     done = score(model_uris["main"], "wines.csv", "scored.csv")
     assert (done.status, counts(done.out)) == (3, (2, 1)), done.err
@@ -238,7 +240,7 @@ def test_malformed_row_with_a_long_cell(score, model_uris):
 
 @pytest.mark.parametrize("file", ["MLmodel", "model.skops"])
 @pytest.mark.parametrize("size", [0, 300])
-def test_damaged_model(score, project, run_ids, file, size, tmp_path):
+def test_damaged_model_is_refused_in_one_line(score, project, run_ids, file, size, tmp_path):
     folder = tmp_path / "model"
     shutil.copytree(project / "mlruns" / "0" / run_ids["main"] / "artifacts" / "model", folder)
     (folder / file).write_bytes((folder / file).read_bytes()[:size])
@@ -248,7 +250,7 @@ def test_damaged_model(score, project, run_ids, file, size, tmp_path):
 
 
 @pytest.mark.parametrize("uri", ["s3://wine/model", "gs://wine/model", "abc://wine"])
-def test_model_address_that_needs_a_package(uri, tmp_path):
+def test_model_address_that_needs_a_package_is_refused_in_one_line(uri, tmp_path):
     write(tmp_path / "wines.csv", MEASURED[:3])
     command = (sys.executable, PROJECT / "score.py", uri, "wines.csv", "scored.csv")
     done = run_command(*command, cwd=tmp_path)

@@ -32,7 +32,7 @@ def location(tmp_path):
 
 @KINDS
 @pytest.mark.parametrize("before", [None, "file", "folder"])
-def test_both_names_are_given(kind, before, location, tmp_path):
+def test_output_and_rejects_get_their_names(kind, before, location, tmp_path):
     if before:
         make(location, before, "before")
         make(location + output.REJECTED, before, "before")

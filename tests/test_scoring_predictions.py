@@ -26,7 +26,7 @@ from tables import (
 
 
 @pytest.mark.parametrize("entry_point", ENTRY_POINTS)
-def test_answers_are_the_models_own(entry_point, score, model_uris, models):
+def test_predictions_are_those_of_the_model(entry_point, score, model_uris, models):
     order = [*reversed(COLUMNS)]
     rows = [[f"bottle {n}", *reversed(wine), "white"] for n, wine in enumerate(MEASURED, start=1)]
     write("wines.csv", rows, ["name", *order, "colour"])
@@ -41,7 +41,9 @@ def test_answers_are_the_models_own(entry_point, score, model_uris, models):
     assert sorted(os.listdir()) == ["scored.csv", "wines.csv"]
 
 
-def test_every_address_of_a_model(score, model_uris, run_ids, store, project):
+def test_every_address_of_a_model_gives_the_same_predictions(
+    score, model_uris, run_ids, store, project
+):
     client = client_of(store)
     (output,) = client.get_run(run_ids["main"]).outputs.model_outputs
     client.create_registered_model("wine")
@@ -70,7 +72,7 @@ def test_every_address_of_a_model(score, model_uris, run_ids, store, project):
     assert len(texts) == 1
 
 
-def test_every_kind_of_file_in_and_out(score, model_uris, models):
+def test_every_kind_of_file_gives_the_same_predictions(score, model_uris, models):
     wines = [[*wine, str(n)] for n, wine in enumerate(MEASURED[:50])]
     write("wines.csv", wines, [*COLUMNS, "number"])
     with open("wines.csv", "rb") as plain, gzip.open("wines.csv.gz", "wb") as packed:

@@ -60,14 +60,14 @@ TEXT = "\n".join(",".join(row) for row in [COLUMNS, *MEASURED[:3]]) + "\n"
         (bytes(range(256)) * 9, ["wines.csv"]),
     ],
 )
-def test_table_that_cannot_be_scored(content, parts, score, model_uris, store):
+def test_table_that_cannot_be_scored_is_refused(content, parts, score, model_uris, store):
     with open("wines.csv", "wb") as file:
         file.write(content)
     result = score(model_uris["main"], "wines.csv", "scored.csv")
     assert_refused(result, store, (["wines.csv"], len(runs_of(store))), "input: ", *parts)
 
 
-def test_file_that_goes_bad_later(score, model_uris, store, large):
+def test_file_that_goes_bad_later_is_refused(score, model_uris, store, large):
     text = large.read_bytes()[:8_000_000]
     with open("wines.csv.gz", "wb") as file:
         file.write(gzip.compress(text, 1)[:-5000])
@@ -114,7 +114,7 @@ def test_file_that_goes_bad_later(score, model_uris, store, large):
         (["MODEL", "wines.csv"], ["output"]),
     ],
 )
-def test_arguments_that_are_refused(arguments, parts, score, model_uris, store):
+def test_wrong_argument_is_refused(arguments, parts, score, model_uris, store):
     write("wines.csv", MEASURED[:3])
     shutil.copy("wines.csv", "old.csv")
     os.mkdir("folder.csv")

@@ -25,7 +25,7 @@ from tables import (
 )
 
 
-def test_what_is_a_number(score, model_uris, models):
+def test_row_with_a_text_that_is_no_number_is_rejected(score, model_uris, models):
     rows, good = rows_with_texts()
     write("wines.csv", rows)
     done = score(model_uris["main"], "wines.csv", "scored.csv")
@@ -46,7 +46,7 @@ def test_what_is_a_number(score, model_uris, models):
         assert f"column '{column}': received '{text}', allowed is a finite number" == reason
 
 
-def test_rows_as_spreadsheets_and_people_write_them(score, model_uris, models):
+def test_rows_are_read_as_spreadsheets_and_people_write_them(score, model_uris, models):
     one = ",".join(MEASURED[0])
     lines = [
         "name," + ",".join(COLUMNS),
@@ -86,7 +86,7 @@ def test_rows_as_spreadsheets_and_people_write_them(score, model_uris, models):
             assert f"long,{one},9" in rejected[1][1] or "9" in rejected[1][-1]
 
 
-def test_long_stretches_of_rows_with_too_few_cells(score, model_uris):
+def test_long_stretches_of_rows_with_too_few_cells_are_rejected(score, model_uris):
     stretch = [["too short", f"{n:50}"] for n in range(40_000)]
     write("wines.csv", [*stretch, *MEASURED[:3], *stretch, *MEASURED[3:5], *stretch])
     done = score(model_uris["main"], "wines.csv", "scored.csv")
@@ -109,7 +109,7 @@ def test_text_is_kept_character_by_character(score, model_uris):
     assert scored["b c"].tolist() == TEXTS
 
 
-def test_one_in_a_hundred_rows_is_bad(score, model_uris):
+def test_invalid_rows_do_not_change_the_predictions_of_the_others(score, model_uris):
     draw = random.Random(1)
     clean = [[str(n), *MEASURED[n % len(MEASURED)]] for n in range(1, 40_001)]
     bad = sorted(draw.sample(range(1, 40_001), 400))
@@ -135,7 +135,7 @@ def test_one_in_a_hundred_rows_is_bad(score, model_uris):
     assert_predicted(scored, np.array(answers)[:, -1:].astype(float))
 
 
-def test_parquet_of_all_kinds(score, model_uris, models):
+def test_columns_of_parquet_keep_their_types(score, model_uris, models):
     table = table_of_many_types()
     pq.write_table(table, "wines.parquet", row_group_size=7)
     done = score(model_uris["main"], "wines.parquet", "scored.parquet")
@@ -157,7 +157,7 @@ def test_parquet_of_all_kinds(score, model_uris, models):
     assert "column 'pH': received 'dry'" in rejected[3][1]
 
 
-def test_no_rows_and_only_bad_rows(score, model_uris, store):
+def test_no_rows_or_only_invalid_ones_make_an_empty_table(score, model_uris, store):
     write("none.csv", [])
     done = score(model_uris["classifier"], "none.csv", "scored.csv")
     assert (done.status, counts(done.out)) == (0, (0, 0)), done.err

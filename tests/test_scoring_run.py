@@ -17,7 +17,9 @@ from tables import (
 )
 
 
-def test_record(score, model_uris, store, run_ids, tmp_path):
+def test_scoring_records_parameters_inputs_metrics_and_plot(
+    score, model_uris, store, run_ids, tmp_path
+):
     write("wines.csv", [*MEASURED[:500], ["dry"] * 11])
     assert score(model_uris["classifier"], "wines.csv", "scored.csv").status == 3
     client = client_of(store)
@@ -40,7 +42,9 @@ def test_record(score, model_uris, store, run_ids, tmp_path):
         assert file.read(8) == b"\x89PNG\r\n\x1a\n"
 
 
-def test_mlflow_run(project, trained, model_uris, store, tmp_path):
+def test_mlflow_run_fails_with_rejected_rows_and_finishes_without(
+    project, trained, model_uris, store, tmp_path
+):
     write(tmp_path / "wines 1.csv", [*MEASURED[:5], ["dry"] * 11])
     address = {"MLFLOW_TRACKING_URI": store_uri(store)}
     scoring = (
