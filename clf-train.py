@@ -10,7 +10,6 @@ process.catch_interrupts()  # Ctrl-C in the imports below ends with one line, to
 
 from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.model_selection import FixedThresholdClassifier
-from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 import mlflow
@@ -18,7 +17,7 @@ from scipy.stats import randint
 
 from wine import cli, dataset, evaluation, model, plots, report, tracking
 
-TARGET_THRESHOLD = 7  # From this quality on, a wine is good.
+GOOD, TARGET_THRESHOLD = "good", 7  # A wine is good from this quality on.
 PROBABILITY_THRESHOLD = 0.33  # With 0.5, most good wines are missed: benchmarks/classifier.py.
 TRUSTED_TYPES = ["sklearn.tree._tree.Tree"]  # skops loads them only if they are named.
 SEARCH = {"n_estimators": randint(40, 201), "max_depth": [8, 12, 16, 20, None]}
@@ -32,14 +31,15 @@ def build(n_estimators, max_depth):
     classifier = FixedThresholdClassifier(
         trees, threshold=PROBABILITY_THRESHOLD, pos_label=1, response_method="predict_proba"
     )
+    classifier = trees if dataset.HAS_LABELS else classifier
     # Trees would predict without a measurement. The step before them refuses, as regressors do.
-    return make_pipeline(StandardScaler(), FunctionTransformer(validate=True), classifier)
+    return dataset.pipeline(StandardScaler(), FunctionTransformer(validate=True), classifier)
 
 
 def split(table):
     """Split the table for training and testing, with the classes 1 (good) and 0 to predict."""
-    good = (table[dataset.TARGET] >= TARGET_THRESHOLD).astype("int64").rename("good")
-    return dataset.split(table, good, test_size=0.2, random_state=42)
+    y = dataset.classes(table, TARGET_THRESHOLD, GOOD)
+    return dataset.split(table, y, test_size=0.2, random_state=42)
 
 
 def train(params, split):

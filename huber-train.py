@@ -9,7 +9,6 @@ from wine import process
 process.catch_interrupts()  # Ctrl-C in the imports below ends with one line, too.
 
 from sklearn.linear_model import HuberRegressor
-from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 import mlflow
@@ -24,7 +23,7 @@ SEARCH = {"alpha": loguniform(1e-5, 1e3), "epsilon": uniform(1, 2)}
 def build(alpha, epsilon, max_iter):
     """Return the estimator, not fitted."""
     regressor = HuberRegressor(alpha=alpha, epsilon=epsilon, max_iter=max_iter)
-    return make_pipeline(StandardScaler(), regressor)
+    return dataset.pipeline(StandardScaler(), regressor)
 
 
 def train(params, split):

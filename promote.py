@@ -9,6 +9,7 @@ from wine import process
 process.catch_interrupts()  # Ctrl-C in the imports below ends with one line, too.
 
 import argparse
+import functools
 import re
 import sys
 
@@ -33,7 +34,7 @@ def compare(challenger, champion, X, y):
 
     Parameters
     ----------
-    challenger, champion : scikit-learn regressors, or classifiers that know the classes 0 and 1
+    challenger, champion : scikit-learn regressors, or classifiers that know the same classes
         Fitted.
     X : DataFrame, shape (n_rows, n_features)
         Rows that neither has seen in training.
@@ -60,20 +61,22 @@ def compare(challenger, champion, X, y):
             f"data: received {dataset.count(len(y), 'unseen')} with {y.nunique()} different values "
             f"of {y.name} to compare models by, allowed are at least two"
         )
+    y = y.to_numpy()
     if is_classifier(challenger):
-        answers = [estimator.predict_proba(X)[:, 1] for estimator in (challenger, champion)]
-        score, sign = metrics.average_precision_score, 1
+        answers = [estimator.predict_proba(X) for estimator in (challenger, champion)]
+        score, sign = functools.partial(evaluation.average_precision, challenger), 1
     else:
         answers = [estimator.predict(X) for estimator in (challenger, champion)]
         score, sign = metrics.root_mean_squared_error, -1
 
-    def gain(y, a, b):
-        return sign * (score(y, a) - score(y, b)) + 0.0  # which makes 0 of -0
+    def gain(rows):
+        scores = [score(y[rows], answer[rows]) for answer in answers]
+        return sign * (scores[0] - scores[1]) + 0.0  # which makes 0 of -0
 
+    rows = np.arange(len(y))
     result = bootstrap(
-        (y.to_numpy(), *answers),
+        (rows,),
         gain,
-        paired=True,
         vectorized=False,
         n_resamples=N_RESAMPLES,
         batch=1,  # By default, all resamples are in memory at once.
@@ -82,7 +85,7 @@ def compare(challenger, champion, X, y):
     )
     low, high = result.confidence_interval
     scores = {"challenger": score(y, answers[0]), "champion": score(y, answers[1])}
-    scores |= {"gain": gain(y, *answers), "gain_low": low, "gain_high": high}
+    scores |= {"gain": gain(rows), "gain_low": low, "gain_high": high}
     return {key: float(value) for key, value in scores.items()}, result.bootstrap_distribution
 
 
@@ -153,6 +156,9 @@ def load_champion(name, version, challenger, force):
         if sorted(champion.columns) != sorted(challenger.columns):
             received, allowed = (", ".join(each.columns) for each in (champion, challenger))
             fault = f"has the columns {received}, allowed are {allowed}"
+        elif classifier and [*champion.estimator.classes_] != [*challenger.estimator.classes_]:
+            received, allowed = (each.estimator.classes_ for each in (champion, challenger))
+            fault = f"knows the classes {received}, allowed are {allowed}"
     if fault:
         fault = f"name: the champion of {name}, version {version}, {fault}; force=true replaces it"
         if not force:

@@ -37,18 +37,20 @@ def log_scoring(model, source, output, counts, seconds):
         {"rows": n_rows, "rejected_rows": counts.rejected, "rows_per_second": n_rows / seconds}
     )
     if counts.scored:
-        figure = plots.predictions(counts.histogram, model.outputs[-1], counts.scored)
+        figure = plots.predictions(counts, model.outputs)
         mlflow.log_figure(figure, "predictions.png")
 
 
 def log_drift(model, counts, data):
     """Log how unlike the training rows the scored ones are, and say so where they are."""
     metrics = drift.summarize(counts.drift, model.deciles)
-    mlflow.log_metrics(metrics)
+    mlflow.log_metrics({tracking.metric_name(key): value for key, value in metrics.items()})
     limit = drift.psi_limit(counts.scored)
     mlflow.log_figure(plots.drift(metrics, limit, counts.scored), "drift.png")
     if warning := drift.warning(metrics, counts.scored):
         print(f"input: {data} is {warning}", file=sys.stderr)
+    if unknown := drift.unknown_texts(metrics, model.deciles, counts.scored):
+        print(f"input: {data} {unknown}", file=sys.stderr)
 
 
 @contextlib.contextmanager

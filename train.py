@@ -21,7 +21,7 @@ SEARCH = {"alpha": loguniform(1e-4, 10), "l1_ratio": uniform(0, 1)}
 
 def build(alpha, l1_ratio):
     """Return the estimator, not fitted."""
-    return ElasticNet(alpha=alpha, l1_ratio=l1_ratio, random_state=42)
+    return dataset.pipeline(ElasticNet(alpha=alpha, l1_ratio=l1_ratio, random_state=42))
 
 
 def train(params, split):

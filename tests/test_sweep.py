@@ -250,9 +250,8 @@ def test_numbers_get_an_axis_of_numbers_and_a_logarithmic_one_where_they_are_far
 def test_score_that_is_negative_stays_negative():
     X = pd.DataFrame({"x": np.arange(100.0)})
     folds = [(np.arange(50), np.arange(50, 100))]
-    trial = sweep.evaluate_candidate(
-        0, {}, DummyRegressor(), X, X["x"], folds, evaluation.Metric("r2", False, "r2")
-    )
+    r2 = evaluation.Metric("r2", False, "r2")
+    trial = sweep.evaluate_candidate(0, {}, DummyRegressor(), X, X["x"], folds, r2)
     assert trial["metrics"]["cv_r2"] < -1
 
 

@@ -3,14 +3,18 @@
 import sys
 from typing import NamedTuple
 
+from sklearn.compose import ColumnTransformer
+from sklearn.impute import SimpleImputer
 from sklearn.model_selection import train_test_split
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder
 
 import numpy as np
 import pandas as pd
 
 from wine import UserError, rows, tables
 
-# A copy of the project for another table changes these five; see docs/make-it-yours.rst.
+# A copy of the project for another table changes these; see docs/make-it-yours.rst.
 NOUN = "wine"  # what one row of the table is, in the singular
 DATA = "wine-quality.csv"
 FEATURES = [
@@ -28,6 +32,12 @@ FEATURES = [
 ]
 TARGET = "quality"
 TARGET_SCALE = "from 0 to 10"  # the unit of the target, for the axes of the plots
+CATEGORIES = []  # those of these columns, the target included, that hold texts
+MISSING = []  # the texts that stand for a value that nobody knows: "" is an empty cell
+IDENTICAL_ROWS_ARE_COPIES = True  # of one wine, or else different wines that measure the same
+
+HAS_LABELS = TARGET in CATEGORIES  # The classifier predicts these texts.
+MAX_CATEGORIES = 100  # A column with more different texts is a name, an ID or free text.
 
 
 class Split(NamedTuple):
@@ -35,10 +45,10 @@ class Split(NamedTuple):
 
     Attributes
     ----------
-    X_train, X_test : DataFrame of float64, shapes (n_train, n_features), (n_test, n_features)
-        The features as they were measured.
-    y_train, y_test : Series of int64, shapes (n_train,) and (n_test,)
-        What is to be predicted.
+    X_train, X_test : DataFrame, shapes (n_train, n_features) and (n_test, n_features)
+        The features as they were measured: float64, or texts.
+    y_train, y_test : Series, shapes (n_train,) and (n_test,)
+        What is to be predicted: numbers, or texts.
     unseen : ndarray of bool, shape (n_test,)
         True for each test row of which the training rows hold no identical copy.
     target_counts : Series of int64, indexed by the target's values
@@ -96,13 +106,14 @@ def load(data):
     Returns
     -------
     DataFrame, shape (n_rows, n_features + 1)
-        `FEATURES` in their order as float64, then `TARGET` as int64.
+        `FEATURES` in their order as float64, or as texts where they are in `CATEGORIES`; then
+        `TARGET`, as int64 if all its values are whole numbers. Rows without a target are left out.
 
     Raises
     ------
     UserError
-        If the table is not found, is neither CSV nor Parquet, lacks a column or has it twice, or
-        has a cell that is not a finite number (for the target: a whole number), or is too large.
+        If the table is not found, is neither CSV nor Parquet, lacks a column or has it twice, has
+        a cell that is not what its column holds, or a column of too many different texts.
 
     Examples
     --------
@@ -111,12 +122,99 @@ def load(data):
     0      8.8        6
     1      9.5        6
     """
-    target = rows.Column(TARGET, rows.MAX_INTEGER, whole=True)
-    table = tables.Table(data, "data", [*map(rows.Column, FEATURES), target])
-    values = table.read()
-    if form := table.describe():
+    names = [*FEATURES, TARGET]
+    columns = [rows.Column(name, name in CATEGORIES, tuple(MISSING)) for name in names]
+    source = tables.Table(data, "data", columns)
+    table = source.read()
+    if form := source.describe():
         print(f"data: {data} is read as: {form}", file=sys.stderr)
-    return pd.DataFrame(values, columns=[*FEATURES, TARGET]).astype({TARGET: "int64"})
+    if n_missing := table[TARGET].isna().sum():
+        table = table.dropna(subset=TARGET, ignore_index=True)
+        print(f"data: {count(n_missing)} without {TARGET} left out of {data}", file=sys.stderr)
+    for name in CATEGORIES:
+        if (n_texts := table[name].nunique()) > MAX_CATEGORIES:
+            raise UserError(
+                f"data: column {name!r} of {data} has {n_texts} different texts, allowed are up to "
+                f"{MAX_CATEGORIES}: a name, an ID or free text cannot be a category"
+            )
+    if not HAS_LABELS:
+        target = table[TARGET]
+        if (target % 1 == 0).all() and target.abs().max() <= rows.MAX_INTEGER:
+            table[TARGET] = target.astype("int64")
+    return table
+
+
+def pipeline(*steps):
+    """Make the estimator of a script, with the preparation of the columns that need one.
+
+    Texts become a column of zeros and ones for each category, and a missing value one more; a text
+    that training has not seen is all zeros. A missing number becomes the median of the column.
+
+    Parameters
+    ----------
+    *steps : scikit-learn transformers, and an estimator as the last one
+        They take numbers.
+
+    Returns
+    -------
+    scikit-learn estimator
+        The only step itself, or a Pipeline. It takes a DataFrame with the columns `FEATURES`.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import Ridge
+    >>> pipeline(Ridge())
+    Ridge()
+    """
+    texts = [name for name in FEATURES if name in CATEGORIES]
+    if not texts and not MISSING:
+        return make_pipeline(*steps) if len(steps) > 1 else steps[0]
+    # A missing text is NaN in a table, and null in a request to a server.
+    known = [
+        SimpleImputer(missing_values=missing, strategy="constant", fill_value="missing")
+        for missing in (np.nan, None)
+    ]
+    encoder = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
+    imputer = SimpleImputer(strategy="median", keep_empty_features=True)
+    prepare = ColumnTransformer(
+        [
+            (
+                "numbers",
+                imputer if MISSING else "passthrough",
+                [f for f in FEATURES if f not in texts],
+            ),
+            ("texts", make_pipeline(*known, encoder), texts),
+        ],
+        verbose_feature_names_out=False,
+    )
+    return make_pipeline(prepare, *steps)
+
+
+def classes(table, threshold, name):
+    """Return the classes that a classifier predicts.
+
+    Parameters
+    ----------
+    table : DataFrame, shape (n_rows, n_features + 1)
+        The table as `load` returns it.
+    threshold : float
+        The value of `TARGET` from which on a row is in the class 1, otherwise in the class 0.
+    name : str
+        The name of the class 1.
+
+    Returns
+    -------
+    Series, shape (n_rows,)
+        The classes as int64; or `TARGET` as it is, if it is in `CATEGORIES`.
+
+    Examples
+    --------
+    >>> classes(pd.DataFrame({TARGET: [5, 7, 9]}), 7, "good").to_list()
+    [0, 1, 1]
+    """
+    if HAS_LABELS:
+        return table[TARGET]
+    return (table[TARGET] >= threshold).astype("int64").rename(name)
 
 
 def split(table, y=None, *, test_size=0.25, random_state=40):
@@ -149,6 +247,10 @@ def split(table, y=None, *, test_size=0.25, random_state=40):
     >>> parts.X_train.shape, parts.X_test.shape, int(parts.unseen.sum())
     ((3673, 11), (1225, 11), 886)
     """
+    if y is None and HAS_LABELS:
+        raise UserError(
+            f"data: the column {TARGET!r} is in CATEGORIES, whose texts only a classifier predicts"
+        )
     y = table[TARGET] if y is None else y
     if min(len(table) * test_size, len(table) * (1 - test_size)) <= 1:
         raise UserError(
@@ -166,5 +268,6 @@ def split(table, y=None, *, test_size=0.25, random_state=40):
             )
     seen = pd.MultiIndex.from_frame(X_train.assign(**{y.name: y_train}))
     unseen = ~pd.MultiIndex.from_frame(X_test.assign(**{y.name: y_test})).isin(seen)
+    unseen |= not IDENTICAL_ROWS_ARE_COPIES
     target_counts = table[TARGET].value_counts().sort_index()
     return Split(X_train, X_test, y_train, y_test, unseen, target_counts, test_size, random_state)

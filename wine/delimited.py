@@ -104,7 +104,7 @@ class DelimitedFile:
             start = b""
         return _Text(stream, start), Form(encoding=encoding, member=member)
 
-    def _start(self, positions, kind, on_malformed=None, **convert):
+    def _start(self, positions, kinds, on_malformed=None, **convert):
         """Open the file behind its header; return its text, and how Arrow is to read it."""
         text, _ = self._open()
         for _ in range(self._n_header_lines):
@@ -123,7 +123,7 @@ class DelimitedFile:
                 invalid_row_handler=on_malformed,
             ),
             "convert_options": pa.csv.ConvertOptions(
-                column_types={names[position]: kind for position in positions},
+                column_types={names[n]: kind for n, kind in zip(positions, kinds, strict=True)},
                 include_columns=[names[position] for position in positions],
                 decimal_point=self.form.decimal,
                 **convert,
@@ -148,28 +148,31 @@ class DelimitedFile:
         )
         self.form = self.form._replace(decimal="," if has_comma and not has_point else ".")
 
-    def read_floats(self, positions):
-        """Read columns whose cells Arrow takes for numbers, in a third of the time of `batches`.
+    def read_plain(self, positions, kinds, missing):
+        """Read columns whose cells are what Arrow reads by itself, in a third of the time.
 
         Parameters
         ----------
         positions : list of int
             The columns.
+        kinds : list of pyarrow.DataType
+            Their types.
+        missing : sequence of str
+            The texts that stand for a number that nobody knows.
 
         Returns
         -------
-        ndarray of float64, shape (n_rows, n_columns), or None
-            None if there is another cell, a row with another number of cells, or no row.
+        pyarrow.Table or None
+            None if some cell is of another type, a row has another number of cells, or there is no
+            row.
         """
-        text, options = self._start(positions, pa.float64(), null_values=[])
+        text, options = self._start(
+            positions, kinds, null_values=list(missing), strings_can_be_null=False
+        )
         try:
-            table = pa.csv.read_csv(pa.PythonFile(text, "r"), **options)
+            return pa.csv.read_csv(pa.PythonFile(text, "r"), **options)
         except pa.ArrowInvalid:
             return None
-        X = np.empty((table.num_columns, table.num_rows))
-        for row, column in zip(X, table.columns, strict=True):
-            row[:] = column
-        return X.T
 
     def batches(self, positions):
         """Read columns as texts.
@@ -196,7 +199,8 @@ class DelimitedFile:
             malformed.append((row.number, row.text))
             return "skip" if len(malformed) < MAX_MALFORMED else "error"
 
-        text, options = self._start(positions, pa.binary(), keep, strings_can_be_null=False)
+        kinds = [pa.binary()] * len(positions)  # Each is a text, if it is valid UTF-8.
+        text, options = self._start(positions, kinds, keep, strings_can_be_null=False)
         if text.is_at_end():
             return
         schema = pa.schema([self.schema.field(position) for position in positions])

@@ -2,19 +2,21 @@
 
 import sys
 import warnings
+from collections.abc import Callable
 from typing import NamedTuple
 
 from sklearn import metrics
 from sklearn.base import is_classifier
+from sklearn.compose import ColumnTransformer
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import FixedThresholdClassifier, GroupKFold, StratifiedGroupKFold
 
 import joblib
+import numpy as np
 import pandas as pd
 
-from wine import UserError
-from wine.dataset import NOUN, count
+from wine import UserError, dataset
 
 # The names in MLflow of a metric in each column of what `evaluate` returns.
 METRIC_NAMES = {"test": "{}", "unseen": "{}_unseen", "baseline": "{}_baseline"}
@@ -77,6 +79,7 @@ def get_params(estimator):
     return {
         key.removeprefix("estimator__"): value
         for step in steps
+        if not isinstance(step, ColumnTransformer)  # Its parameters are lists of columns.
         for key, value in step.get_params().items()
         if key != "estimator"  # Of a threshold's classifier, only the parameters are shown.
     }
@@ -91,13 +94,13 @@ class Metric(NamedTuple):
         Its name in MLflow.
     ascending : bool
         Whether the lowest is the best.
-    scoring : str
-        The name of scikit-learn's scorer for it, of which the highest score is the best.
+    scoring : str or callable
+        scikit-learn's scorer for it, of which the highest score is the best.
     """
 
     name: str
     ascending: bool
-    scoring: str
+    scoring: str | Callable
 
     @property
     def sign(self):
@@ -124,7 +127,7 @@ def main_metric(estimator):
     Metric(name='rmse', ascending=True, scoring='neg_root_mean_squared_error')
     """
     if is_classifier(estimator):
-        return Metric("average_precision", False, "average_precision")
+        return Metric("average_precision", False, _score_average_precision)
     return Metric("rmse", True, "neg_root_mean_squared_error")
 
 
@@ -195,7 +198,7 @@ def evaluate(estimator, split):
     Parameters
     ----------
     estimator : scikit-learn regressor or classifier
-        Fitted; a classifier knows the classes 0 and 1.
+        Fitted.
     split : wine.dataset.Split
         The table, split.
 
@@ -203,10 +206,11 @@ def evaluate(estimator, split):
     -------
     DataFrame
         It has a row for each metric (rmse, mae, r2; or accuracy, recall, precision, f1, roc_auc,
-        average_precision) and three columns. `test` is computed on the whole test set, `unseen` on
-        the test rows without an identical copy in the training set. `baseline` is the test metric
-        of a model that always predicts the mean or the majority of the training set. `unseen` is
-        NaN if fewer than two different values are left, as the metrics are not defined then.
+        average_precision; the macro averages where the classes are not 0 and 1) and three columns.
+        `test` is computed on the whole test set, `unseen` on the test rows without an identical
+        copy in the training set. `baseline` is the test metric of a model that always predicts the
+        mean or the majority of the training set. `unseen` is NaN if fewer than two different values
+        are left, as the metrics are not defined then.
 
     Examples
     --------
@@ -265,16 +269,64 @@ def _regressor_metrics(estimator, X, y):
 
 
 def _classifier_metrics(estimator, X, y):
-    y_score = estimator.predict_proba(X)[:, 1]
-    y_pred = estimator.predict(X)
+    probabilities, y_pred = estimator.predict_proba(X), estimator.predict(X)
+    # Of several classes, the metrics of each against the others are averaged.
+    average = {"pos_label": 1} if is_binary(estimator) else {"average": "macro"}
+    options = average | {"zero_division": 0}
     return {
         "accuracy": metrics.accuracy_score(y, y_pred),
-        "recall": metrics.recall_score(y, y_pred),
-        "precision": metrics.precision_score(y, y_pred, zero_division=0),
-        "f1": metrics.f1_score(y, y_pred),
-        "roc_auc": metrics.roc_auc_score(y, y_score),
-        "average_precision": metrics.average_precision_score(y, y_score),
+        "recall": metrics.recall_score(y, y_pred, **options),
+        "precision": metrics.precision_score(y, y_pred, **options),
+        "f1": metrics.f1_score(y, y_pred, **options),
+        "roc_auc": one_against_rest(metrics.roc_auc_score, estimator, y, probabilities),
+        "average_precision": average_precision(estimator, y, probabilities),
     }
+
+
+def is_binary(classifier):
+    """Tell whether a fitted classifier knows the classes 0 and 1, of which 1 is sought."""
+    return list(classifier.classes_) == [0, 1]
+
+
+def one_against_rest(metric, classifier, y, probabilities):
+    """Compute a metric of probabilities: of the class 1, or the mean over other classes.
+
+    Parameters
+    ----------
+    metric : callable
+        Takes the true classes 0 and 1, and the probability of 1.
+    classifier : scikit-learn classifier
+        Fitted.
+    y : array-like, shape (n_rows,)
+        The true classes.
+    probabilities : ndarray, shape (n_rows, n_classes)
+        As `predict_proba` returns them.
+
+    Returns
+    -------
+    float
+        For other classes than 0 and 1, the mean of the metric of each class against the others,
+        over the classes that are in `y`.
+    """
+    if is_binary(classifier):
+        return metric(y, probabilities[:, 1])
+    y = np.asarray(y)
+    found = [
+        metric(y == each, probability)
+        for each, probability in zip(classifier.classes_, probabilities.T, strict=True)
+        if 0 < np.count_nonzero(y == each) < len(y)
+    ]
+    return float(np.mean(found))
+
+
+def average_precision(classifier, y, probabilities):
+    """Compute the average precision of probabilities, as `one_against_rest` takes them."""
+    return one_against_rest(metrics.average_precision_score, classifier, y, probabilities)
+
+
+def _score_average_precision(classifier, X, y):
+    """Score as scikit-learn's average_precision, which takes two classes only."""
+    return average_precision(classifier, y, classifier.predict_proba(X))
 
 
 def make_folds(X, y, classifier, seed):
@@ -305,17 +357,19 @@ def make_folds(X, y, classifier, seed):
         If there are too few different rows, or if a class is not in every fold.
     """
     splitter = StratifiedGroupKFold if classifier else GroupKFold
-    identical = X.groupby(list(X.columns)).ngroup()
+    identical = X.groupby(list(X.columns), dropna=False).ngroup()
+    if not dataset.IDENTICAL_ROWS_ARE_COPIES:
+        identical = pd.Series(range(len(X)))
     with warnings.catch_warnings():
         # scikit-learn only warns of a class that has fewer rows than there are folds.
         warnings.simplefilter("error", UserWarning)
         try:
             folds = list(splitter(FOLDS, shuffle=True, random_state=seed).split(X, y, identical))
             if classifier and any(y.iloc[rows].nunique() < y.nunique() for _, rows in folds):
-                raise ValueError(f"not every fold has {NOUN}s of each class")
+                raise ValueError(f"not every fold has {dataset.NOUN}s of each class")
             return folds
         except (ValueError, UserWarning) as error:
             raise UserError(
-                f"data: received {count(len(X), 'training')}, {identical.nunique()} of "
+                f"data: received {dataset.count(len(X), 'training')}, {identical.nunique()} of "
                 f"them different, allowed are enough to judge by {FOLDS} folds: {error}"
             ) from error

@@ -13,10 +13,10 @@ from sklearn.model_selection import FixedThresholdClassifier
 import numpy as np
 import pandas as pd
 
-from wine import UserError
+from wine import UserError, dataset
 
 REQUIREMENTS = ("mlflow", "scikit-learn", "skops", "pandas", "numpy")  # of a served model
-DECILES = "deciles"  # the key in a model's metadata
+DECILES, MISSING = "deciles", "missing"  # keys in a model's metadata
 
 
 def log_model(estimator, split, trusted_types=(), predict_fn="predict", tags=None):
@@ -53,13 +53,18 @@ def log_model(estimator, split, trusted_types=(), predict_fn="predict", tags=Non
     import mlflow  # Not above, as Spark's workers import this module to predict, without MLflow.
 
     legacy_path = _local_path(mlflow.get_artifact_uri("model"))
+    metadata = {DECILES: deciles(split.X_train)}
+    if dataset.MISSING:
+        metadata[MISSING] = dataset.MISSING
+    if texts_of(split.X_train):  # The encoder of the texts keeps the type of its categories.
+        trusted_types = [*trusted_types, "numpy.dtype"]
     try:
         info = mlflow.sklearn.log_model(
             estimator,
             name="model",
-            signature=_signature(estimator, split.X_test.columns, predict_fn),
+            signature=_signature(estimator, split, predict_fn),
             input_example=split.X_test.head(2),
-            metadata={DECILES: deciles(split.X_train)},
+            metadata=metadata,
             # MLflow would spend three seconds to find these out.
             pip_requirements=[f"{package}=={version(package)}" for package in REQUIREMENTS],
             serialization_format="skops",
@@ -77,16 +82,26 @@ def log_model(estimator, split, trusted_types=(), predict_fn="predict", tags=Non
     return info
 
 
-def _signature(estimator, columns, predict_fn):
-    """Return the signature: all columns are numbers, by name, and so is what is predicted."""
+def texts_of(X):
+    """Return the names of the columns that hold texts."""
+    return [name for name in X.columns if not pd.api.types.is_numeric_dtype(X[name])]
+
+
+def _signature(estimator, split, predict_fn):
+    """Return the signature: the columns by name, and what is predicted."""
     from mlflow.models import ModelSignature
     from mlflow.types import ColSpec, Schema, TensorSpec
 
     if predict_fn == "predict_proba":
         output = TensorSpec(np.dtype("float64"), (-1, len(estimator.classes_)))
     else:
-        output = ColSpec("long" if is_classifier(estimator) else "double")
-    inputs = Schema([ColSpec("double", column) for column in columns])
+        kind = "long" if is_classifier(estimator) else "double"
+        is_number = pd.api.types.is_numeric_dtype(split.y_train)
+        output = ColSpec(kind if is_number else "string")
+    texts = texts_of(split.X_train)
+    inputs = Schema(
+        [ColSpec("string" if name in texts else "double", name) for name in split.X_train.columns]
+    )
     return ModelSignature(inputs=inputs, outputs=Schema([output]))
 
 
@@ -112,25 +127,54 @@ def _copy_folder(source, target):
 
 
 def deciles(X):
-    """Describe the distribution of each measurement, for comparison with other tables.
+    """Describe the distribution of each column, for comparison with other tables.
 
     Parameters
     ----------
-    X : DataFrame of float64, shape (n_rows, n_features)
+    X : DataFrame, shape (n_rows, n_features)
         The training rows.
 
     Returns
     -------
     dict
-        For each column its `edges`, which are the minimum, the nine deciles and the maximum, and
-        the `shares` of the rows in the ten bins between them, which ties make unequal.
+        For each column of numbers its `edges`, which are the minimum, the nine deciles and the
+        maximum, and the `shares` of the rows in the ten bins between them, which ties make unequal.
+        For each column of texts its `categories` and their `shares`. Missing values do not count.
     """
     described = {}
-    for name in X.columns:
-        edges = np.quantile(X[name], np.linspace(0, 1, 11))
-        shares = count_bins(X[name].to_numpy(), edges) / len(X)
-        described[name] = {"edges": edges.tolist(), "shares": shares.round(6).tolist()}
+    for name, column in X.items():
+        known = column.dropna()
+        if pd.api.types.is_numeric_dtype(known):
+            edges = np.quantile(known, np.linspace(0, 1, 11)) if len(known) else np.zeros(11)
+            described[name] = {"edges": edges.tolist()}
+            counts = count_bins(known.to_numpy(), edges)
+        else:
+            described[name] = {"categories": sorted(known.unique())}
+            counts = count_categories(known, described[name]["categories"])
+        described[name]["shares"] = (counts / max(len(known), 1)).round(6).tolist()
     return described
+
+
+def count_categories(texts, categories):
+    """Count the texts in each category; those in none of them do not count.
+
+    Parameters
+    ----------
+    texts : Series of texts
+        NaN where one is missing.
+    categories : list of str
+        The categories.
+
+    Returns
+    -------
+    ndarray of int64, shape (n_categories,)
+
+    Examples
+    --------
+    >>> count_categories(pd.Series(["a", "c", "b", "a"]), ["a", "b"])
+    array([2, 1])
+    """
+    return texts.value_counts().reindex(categories, fill_value=0).to_numpy()
 
 
 def count_bins(values, edges):
@@ -168,11 +212,16 @@ class Model(NamedTuple):
     model_id : str
         MLflow's ID of it.
     columns : list of str
-        The measurements that go in, in the model's own order.
-    estimator : scikit-learn regressor, or classifier that knows the classes 0 and 1
+        The columns that go in, in the model's own order.
+    texts : list of str
+        Those of them that hold texts.
+    missing : list of str
+        The texts that stand for a missing value in each of them.
+    estimator : scikit-learn regressor or classifier
         Fitted.
     outputs : list of str
-        The columns that scoring adds: `prediction` and, of a classifier, `probability`.
+        The columns that scoring adds: `prediction` and, of a classifier, the `probability` of the
+        class 1, or of other classes `probability_<class>`.
     threshold : float or None
         The probability from which on a FixedThresholdClassifier predicts 1.
     deciles : dict or None
@@ -182,6 +231,8 @@ class Model(NamedTuple):
     uri: str
     model_id: str
     columns: list
+    texts: list
+    missing: list
     estimator: object
     outputs: list
     threshold: float | None
@@ -213,6 +264,7 @@ def load(uri, parameter="model"):
         info = mlflow.models.get_model_info(uri)
         estimator = mlflow.sklearn.load_model(uri)
         columns = info.signature.inputs.input_names()
+        kinds = info.signature.inputs.input_types()
     except Exception as error:  # MLflow, its storage clients and skops raise errors of any kind.
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(
@@ -222,10 +274,27 @@ def load(uri, parameter="model"):
     last_step = estimator[-1] if hasattr(estimator, "steps") else estimator
     is_thresholded = isinstance(last_step, FixedThresholdClassifier)
     threshold = last_step.threshold if is_thresholded else None
-    outputs = ["prediction", "probability"] if is_classifier(estimator) else ["prediction"]
-    known = (info.metadata or {}).get(DECILES)
-    deciles = {name: known[name] for name in columns} if known else None
-    return Model(uri, info.model_id, columns, estimator, outputs, threshold, deciles)
+    metadata = info.metadata or {}
+    known = metadata.get(DECILES)
+    return Model(
+        uri=uri,
+        model_id=info.model_id,
+        columns=columns,
+        texts=[name for name, kind in zip(columns, kinds, strict=True) if kind.name == "string"],
+        missing=metadata.get(MISSING, []),
+        estimator=estimator,
+        outputs=["prediction", *_probabilities(estimator)],
+        threshold=threshold,
+        deciles={name: known[name] for name in columns} if known else None,
+    )
+
+
+def _probabilities(estimator):
+    """Return the names of the columns of a classifier's probabilities."""
+    if not is_classifier(estimator):
+        return []
+    classes = list(estimator.classes_)
+    return ["probability"] if classes == [0, 1] else [f"probability_{each}" for each in classes]
 
 
 def predict(model, X):
@@ -235,18 +304,21 @@ def predict(model, X):
     ----------
     model : Model
         The model.
-    X : ndarray of float64, shape (n_rows, n_columns)
-        The measurements, all finite, in the order of the model's columns.
+    X : DataFrame, shape (n_rows, n_columns)
+        The model's columns, in its order.
 
     Returns
     -------
     dict of ndarray, shape (n_rows,)
         For each of the model's outputs.
     """
-    X = pd.DataFrame(X, columns=model.columns)
     if model.outputs == ["prediction"]:
         return {"prediction": model.estimator.predict(X)}
     # The classifier's own predict would compute the same probabilities once more.
-    other, good = model.estimator.predict_proba(X).T
-    is_good = good > other if model.threshold is None else good >= model.threshold
-    return {"prediction": is_good.astype("int64"), "probability": good}
+    probabilities = model.estimator.predict_proba(X)
+    if model.outputs == ["prediction", "probability"]:
+        other, good = probabilities.T
+        is_good = good > other if model.threshold is None else good >= model.threshold
+        return {"prediction": is_good.astype("int64"), "probability": good}
+    predicted = model.estimator.classes_[np.argmax(probabilities, axis=1)]
+    return dict(zip(model.outputs, [predicted, *probabilities.T], strict=True))

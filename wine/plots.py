@@ -13,7 +13,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from wine.dataset import NOUN, TARGET_SCALE
-from wine.evaluation import final_step, main_metric, name
+from wine.evaluation import final_step, is_binary, main_metric, name
 
 
 def new_figure(width=6.4, height=4.8, dpi=150):
@@ -31,7 +31,7 @@ def training(estimator, split):
     Parameters
     ----------
     estimator : scikit-learn regressor or classifier
-        Fitted; a classifier knows the classes 0 and 1.
+        Fitted. The curves of a classifier are only drawn where it knows the classes 0 and 1.
     split : wine.dataset.Split
         The table, split.
 
@@ -42,11 +42,12 @@ def training(estimator, split):
     """
     subsets = _test_subsets(split)
     if is_classifier(estimator):
-        figures = {
-            "confusion-matrix.png": _confusion_matrix(estimator, *subsets[0]),
-            "roc-curve.png": _roc_curve(estimator, subsets),
-            "precision-recall-curve.png": _precision_recall_curve(estimator, subsets),
-        }
+        figures = {"confusion-matrix.png": _confusion_matrix(estimator, *subsets[0])}
+        if is_binary(estimator):
+            figures |= {
+                "roc-curve.png": _roc_curve(estimator, subsets),
+                "precision-recall-curve.png": _precision_recall_curve(estimator, subsets),
+            }
     else:
         figures = {
             "predicted-against-measured.png": _predicted_against_measured(estimator, subsets),
@@ -73,8 +74,10 @@ def _new_plot(estimator, title):
 
 def _confusion_matrix(estimator, label, X, y):
     figure, ax = _new_plot(estimator, label)
+    names = ["other", y.name] if is_binary(estimator) else estimator.classes_
+    labels = {"labels": estimator.classes_, "display_labels": names}
     metrics.ConfusionMatrixDisplay.from_predictions(
-        y, estimator.predict(X), display_labels=["other", y.name], colorbar=False, ax=ax
+        y, estimator.predict(X), **labels, colorbar=False, ax=ax
     )
     return figure
 
@@ -82,7 +85,10 @@ def _confusion_matrix(estimator, label, X, y):
 def _roc_curve(estimator, subsets):
     figure, ax = _new_plot(estimator, "ROC curve")
     _plot_curves(metrics.RocCurveDisplay, estimator, subsets, _false_positive_rate, _recall, ax)
-    ax.set(xlabel="share of the others called good", ylabel="share of the good that are found")
+    good = subsets[0][2].name
+    ax.set(
+        xlabel=f"share of the others called {good}", ylabel=f"share of the {good} that are found"
+    )
     return figure
 
 
@@ -148,9 +154,10 @@ def _effects(estimator, split):
     """Draw by how much one standard deviation of each measurement changes the prediction."""
     figure, ax = _new_plot(estimator, "effect of one standard deviation")
     # Coefficients belong to the units of their measurements, and cannot be compared.
-    scaled = estimator[:-1].transform(split.X_train) if hasattr(estimator, "steps") else None
-    spread = np.std(split.X_train if scaled is None else scaled, axis=0)
-    effects = pd.Series(np.asarray(final_step(estimator).coef_ * spread), split.X_train.columns)
+    X, names = split.X_train, split.X_train.columns
+    if hasattr(estimator, "steps"):
+        X, names = estimator[:-1].transform(X), estimator[:-1].get_feature_names_out()
+    effects = pd.Series(np.asarray(final_step(estimator).coef_ * np.std(X, axis=0)), names)
     effects = effects.sort_values(key=np.abs)
     ax.barh(effects.index, effects)
     ax.axvline(0, color="black", linewidth=0.8)
@@ -174,17 +181,15 @@ def _importances(estimator, label, X, y):
     return figure
 
 
-def predictions(histogram, name, n_rows):
-    """Draw the histogram of the last output of a scoring.
+def predictions(counts, outputs):
+    """Draw the histogram of the last output of a scoring, or how often each class was predicted.
 
     Parameters
     ----------
-    histogram : wine.scoring.counts.Histogram
-        Of the output.
-    name : str
-        The output's name.
-    n_rows : int
-        The number of rows that were scored.
+    counts : wine.scoring.counts.Counts
+        Of at least one row that was scored.
+    outputs : list of str
+        The columns that were added.
 
     Returns
     -------
@@ -192,8 +197,13 @@ def predictions(histogram, name, n_rows):
     """
     figure = new_figure()
     ax = figure.subplots()
-    ax.stairs(histogram.counts, histogram.edges, fill=True)
-    ax.set(xlabel=name, ylabel="rows", title=f"{n_rows:,} rows scored")
+    if counts.histogram:
+        ax.stairs(counts.histogram.counts, counts.histogram.edges, fill=True)
+        ax.set_xlabel(outputs[-1])
+    else:
+        ax.bar(*zip(*sorted(counts.classes.items()), strict=True))
+        ax.set_xlabel("prediction")
+    ax.set(ylabel="rows", title=f"{counts.scored:,} rows scored")
     return figure
 
 
@@ -304,7 +314,7 @@ def comparison(scores, gains, metric, title):
     bars = left.bar(["challenger", "champion"], [scores["challenger"], scores["champion"]])
     left.bar_label(bars, fmt="%.4f")
     left.set_ylabel(f"{metric} (unseen)")
-    right.hist(gains, bins=40, color="tab:gray")
+    right.hist(gains, bins=40 if np.ptp(gains) > 1e-9 else 1, color="tab:gray")
     right.axvline(0, color="black", label="no gain")
     right.axvspan(
         scores["gain_low"], scores["gain_high"], alpha=0.2, zorder=0, label="95 % interval"

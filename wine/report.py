@@ -3,9 +3,11 @@
 import mlflow
 
 from wine import evaluation, ui
-from wine.dataset import NOUN, count
+from wine.dataset import NOUN, TARGET, count
 from wine.files import PROJECT
 from wine.process import print_text
+
+MANY_VALUES = 30  # of a target: more are not counted one by one
 
 
 def tags(estimator, params, split, scores, converged):
@@ -51,8 +53,6 @@ def description(estimator, params, split, scores):
     table = scores.to_csv(sep="|", float_format="%.4f", na_rep="-")
     # The spaces keep the columns apart in MLflow's UI.
     header, *rows = table.replace("|", " | &nbsp; ").splitlines()
-    counts = split.target_counts
-    lowest, highest = counts.iloc[0], counts.iloc[-1]
     return "\n".join(
         [
             f"**{evaluation.name(estimator)}** ({_join(params)}) predicts `{split.y_train.name}` "
@@ -65,9 +65,8 @@ def description(estimator, params, split, scores):
             "---|---:|---:|---:",
             *rows,
             "",
-            f"**Not good for** {NOUN}s of another kind than the {counts.sum()} of this table, and "
-            f"for rare grades: only {count(lowest)} {_be(lowest)} rated {counts.index[0]} and "
-            f"{highest} {_be(highest)} rated {counts.index[-1]}.",
+            f"**Not good for** {NOUN}s of another kind than the "
+            f"{split.target_counts.sum()} of this table, and for {_rare(split.target_counts)}.",
         ]
     )
 
@@ -133,5 +132,9 @@ def _join(params):
     return ", ".join(f"{name}={value}" for name, value in params.items())
 
 
-def _be(n):
-    return "is" if n == 1 else "are"
+def _rare(counts):
+    """Return in words which values of the target a model cannot know well."""
+    if len(counts) > MANY_VALUES:
+        return f"values of {TARGET} outside {counts.index[0]:g} to {counts.index[-1]:g}"
+    (first, n_first), (last, n_last) = counts.nsmallest(2).sort_index().items()
+    return f"rare values: {count(n_first)} of {TARGET} {first}, and {n_last} of {TARGET} {last}"

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -22,15 +23,21 @@ class Column(NamedTuple):
     ----------
     name : str
         Its name.
-    limit : float
-        The largest absolute value that is allowed.
-    whole : bool
-        Whether only whole numbers are allowed.
+    is_text : bool
+        Whether it holds texts; otherwise, it holds numbers.
+    missing : tuple of str
+        The texts that stand for a value that nobody knows; if there is one, a null does so, too.
     """
 
     name: str
-    limit: float = MAX_NUMBER
-    whole: bool = False
+    is_text: bool = False
+    missing: tuple = ()
+
+    @property
+    def allowed(self):
+        """What is allowed in a cell."""
+        allowed = "is a text" if self.is_text else "is a finite number"
+        return " or ".join([allowed, *map(repr, self.missing)])
 
 
 class InvalidRow(NamedTuple):
@@ -84,8 +91,9 @@ class Batch(NamedTuple):
         The numbers of the valid rows in the file, from 1.
     cells : pyarrow.RecordBatch, n_rows rows
         The cells of the valid rows: all texts if the file is CSV.
-    X : ndarray of float64, shape (n_rows, n_columns)
-        Their measurements, in the order of the columns that are needed.
+    X : DataFrame, shape (n_rows, n_columns)
+        The columns that are needed, under the names that are needed: float64 or texts, NaN where a
+        value is missing.
     invalid : list of InvalidRow
         The other rows.
     percent : int
@@ -94,7 +102,7 @@ class Batch(NamedTuple):
 
     numbers: np.ndarray
     cells: pa.RecordBatch
-    X: np.ndarray
+    X: pd.DataFrame
     invalid: list
     percent: int
 
@@ -126,25 +134,45 @@ def check(numbers, cells, malformed, percent, *, columns, positions, form, n_col
         )
         for number, text in malformed
     ]
-    chosen = [cells.column(position) for position in positions]
-    X = np.empty((len(columns), len(cells))).T  # Its columns are contiguous.
-    for position, column in enumerate(chosen):
-        X[:, position] = _to_floats(column, form.decimal if form else ".")
-    limits = [
-        MAX_INTEGER if pa.types.is_integer(cell.type) else column.limit
-        for cell, column in zip(chosen, columns, strict=True)
-    ]
-    valid = are_valid(X, columns, limits)
+    X, valid = {}, np.empty((len(columns), len(cells)), dtype=bool).T
+    for n, (column, position) in enumerate(zip(columns, positions, strict=True)):
+        X[column.name], valid[:, n] = _convert(cells.column(position), column, form)
 
     def explain(row, texts):
         first = int(np.argmin(valid[row]))
-        allowed = "is a whole number" if columns[first].whole else "is a finite number"
-        if limits[first] < abs(X[row, first]) < np.inf:
-            allowed += f" from -{limits[first]} to {limits[first]}".replace("e+", "e")
-        return columns[first].name, texts[positions[first]], allowed
+        column, value = columns[first], X[columns[first].name][row]
+        allowed = column.allowed
+        if not column.is_text and np.isfinite(value):
+            limit = _limit(cells.column(positions[first]).type)
+            allowed += f" from -{limit} to {limit}".replace("e+", "e")
+        return column.name, texts[positions[first]], allowed
 
-    batch = Batch(numbers, cells, X, invalid, percent)
+    batch = Batch(numbers, cells, pd.DataFrame(X), invalid, percent)
     return reject(batch, valid.all(axis=1), explain, is_csv=form is not None)
+
+
+def _convert(cells, column, form):
+    """Return the values of a column as an ndarray or a Series, and which of them are allowed."""
+    if column.is_text:
+        cells = to_texts(cells, null=None)
+    if is_text(cells.type):
+        cells = pc.utf8_trim(pc.cast(cells, pa.string()), " \t")
+        missing = pc.is_in(pc.fill_null(cells, ""), pa.array(column.missing, pa.string()))
+        missing = pc.or_(missing, pc.is_null(cells))
+    else:
+        # In a file of numbers that Arrow has read, only what it has taken for a null is missing.
+        missing = pc.is_null(cells, nan_is_null=form is None)
+    missing = np.array(missing) & bool(column.missing)
+    if column.is_text:
+        is_empty = np.array(pc.equal(pc.fill_null(cells, ""), ""))
+        return pc.if_else(pa.array(missing), None, cells).to_pandas(), missing | ~is_empty
+    numbers = np.array(_to_floats(cells, form.decimal if form else "."))
+    numbers = np.where(missing, np.nan, numbers) if missing.any() else numbers
+    return numbers, missing | (np.abs(numbers) <= _limit(cells.type))
+
+
+def _limit(kind):
+    return MAX_INTEGER if pa.types.is_integer(kind) else MAX_NUMBER
 
 
 def reject(batch, is_valid, explain, is_csv):
@@ -178,29 +206,6 @@ def reject(batch, is_valid, explain, is_csv):
     return Batch(numbers, cells, batch.X[is_valid], sorted(invalid), batch.percent)
 
 
-def are_valid(X, columns, limits):
-    """Tell which numbers are allowed; NaN is not.
-
-    Parameters
-    ----------
-    X : ndarray of float64, shape (n_rows, n_columns)
-        The numbers.
-    columns : list of Column
-        What is allowed in each column.
-    limits : list of float
-        The largest absolute values that are allowed.
-
-    Returns
-    -------
-    ndarray of bool, shape (n_rows, n_columns)
-    """
-    valid = np.abs(X) <= limits
-    for position, column in enumerate(columns):
-        if column.whole:
-            valid[:, position] &= X[:, position] % 1 == 0
-    return valid
-
-
 def is_text(kind):
     """Tell whether an Arrow type is text, also as a dictionary of texts."""
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
@@ -223,22 +228,23 @@ def _to_floats(cells, decimal):
     return pc.fill_null(numbers, np.nan)
 
 
-def to_texts(column):
+def to_texts(column, null=""):
     """Return a column as texts, as a CSV file shows it.
 
     Parameters
     ----------
     column : pyarrow.Array
         Of any type.
+    null : str or None
+        What stands for a null.
 
     Returns
     -------
     pyarrow.StringArray
-        Without nulls.
     """
     try:
         column = pc.cast(column, pa.string())
     except (pa.ArrowNotImplementedError, pa.ArrowInvalid):  # Lists and the like have no text.
         column = pa.array([None if cell is None else str(cell) for cell in column.to_pylist()])
         column = pc.cast(column, pa.string())
-    return pc.fill_null(column, "")
+    return column if null is None else pc.fill_null(column, null)

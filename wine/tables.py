@@ -5,6 +5,7 @@ import re
 import textwrap
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet
@@ -64,7 +65,8 @@ class Table:
         self._check_types()
         if self.group_sizes is None:
             with self._source.reading():
-                self._file.find_decimal(self.positions)
+                numbers = [n for n, c in zip(self.positions, columns, strict=True) if not c.is_text]
+                self._file.find_decimal(numbers)
             self.form = self._file.form = (
                 self._file.form._replace(decimal=decimal) if decimal else self._file.form
             )
@@ -115,7 +117,7 @@ class Table:
             kind = self.schema.field(position).type
             is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
             is_number |= pa.types.is_decimal(kind) or pa.types.is_null(kind)
-            if not (is_number or rows.is_text(kind)):
+            if not (is_number or rows.is_text(kind) or (column.is_text and kind == pa.bool_())):
                 self.refuse(
                     f"column {column.name!r} has the type {kind} in {self._source.data}, "
                     "allowed are numbers, or texts of numbers"
@@ -126,7 +128,8 @@ class Table:
 
         Returns
         -------
-        ndarray of float64, shape (n_rows, n_columns)
+        DataFrame, shape (n_rows, n_columns)
+            As `wine.rows.Batch.X` has them.
 
         Raises
         ------
@@ -134,24 +137,48 @@ class Table:
             If a row is invalid, or the file cannot be read to its end.
         """
         if self.form:
+            kinds = [pa.string() if each.is_text else pa.float64() for each in self.columns]
             with self._source.reading():
-                X = self._file.read_floats(self.positions)
-            if (
-                X is not None
-                and rows.are_valid(X, self.columns, [column.limit for column in self.columns]).all()
-            ):
-                return X
-        read, first, n_rows, n_invalid = [], None, 0, 0
+                cells = self._file.read_plain(self.positions, kinds, self.columns[0].missing)
+            if cells is not None:
+                options = {"columns": self.columns, "positions": range(len(kinds))}
+                options |= {"form": self.form, "n_columns": len(self.schema)}
+                batch = rows.check(np.arange(len(cells)) + 1, cells, [], 100, **options)
+                if not batch.invalid:
+                    return batch.X
+        read, invalid, n_rows = [], [], 0
         for batch in self.batches(only_needed=True):
             read.append(batch.X)
-            first = first or next(iter(batch.invalid), None)
-            n_invalid += len(batch.invalid)
+            invalid += batch.invalid
             n_rows += len(batch.X) + len(batch.invalid)
-        if first:
-            where = f"column {first.column!r}, row" if first.column else "row"
-            more = f"; {n_invalid} of {n_rows} rows are invalid" if n_invalid > 1 else ""
-            self.refuse(f"{where} {first.number} of {self._source.data}: {first.fault}{more}")
-        return np.concatenate(read) if read else np.empty((0, len(self.columns)))
+        if invalid:
+            self._refuse_rows(invalid, n_rows)
+        return pd.concat(read, ignore_index=True)
+
+    def _refuse_rows(self, invalid, n_rows):
+        """Refuse the table because of its invalid rows, and say what helps."""
+        first, hint = invalid[0], ""
+        where = f"column {first.column!r}, row" if first.column else "row"
+        more = f"; {len(invalid)} of {n_rows} rows are invalid" if len(invalid) > 1 else ""
+        empty = sorted({row.column for row in invalid if row.column and not row.received.strip()})
+        if empty:
+            names = [each.name for each in self.columns]
+            empty = [self.schema.names[self.positions[names.index(name)]] for name in empty]
+            hint = f"; this leaves out rows with empty cells: {self._dropna(empty)}"
+        elif first.column and re.search("[^\\W\\d_]", first.received):
+            hint = "; a column of texts belongs in CATEGORIES in wine/dataset.py"
+        self.refuse(f"{where} {first.number} of {self._source.data}: {first.fault}{more}{hint}")
+
+    def _dropna(self, names):
+        """Return the command that copies the table without the rows in which columns are empty."""
+        read = f"pd.read_parquet({self.location!r}"
+        if self.form:
+            read = f"pd.read_csv({self.location!r}"
+            read += f", sep={self.form.delimiter!r}" if self.form.delimiter != "," else ""
+            read += ", decimal=','" if self.form.decimal == "," else ""
+            read += ", encoding='utf-16'" if self.form.encoding == "UTF-16" else ""
+        write = f"dropna(subset={names}).to_csv('complete.csv', index=False)"
+        return f'python -c "import pandas as pd; {read}).{write}"'
 
     def batches(self, row_groups=None, only_needed=False):
         """Read the rows.

@@ -187,6 +187,17 @@ def log_params(params):
     mlflow.log_params({key: value for key, value in params.items() if key not in logged})
 
 
+def metric_name(name):
+    """Return the name of a metric, in which MLflow allows few signs besides letters and digits.
+
+    Examples
+    --------
+    >>> metric_name("psi_sepal length (cm)")
+    'psi_sepal length _cm_'
+    """
+    return re.sub(r"[^\w.:/ -]", "_", name)
+
+
 def datasets(split, data):
     """Describe the training set and the test set for `mlflow.log_input`.
 
@@ -204,7 +215,7 @@ def datasets(split, data):
     return tuple(
         mlflow.data.from_pandas(
             # MLflow warns of whole-number columns, which cannot hold a missing value.
-            X.assign(**{y.name: y}).astype("float64"),
+            _numbers_as_floats(X.assign(**{y.name: y})),
             source=dataset_source(locate(data)),
             targets=y.name,
             name=f"{Path(data).stem}-{context}",
@@ -214,6 +225,11 @@ def datasets(split, data):
             (split.X_test, split.y_test, "test"),
         )
     )
+
+
+def _numbers_as_floats(table):
+    numbers = table.select_dtypes("number").columns
+    return table.astype(dict.fromkeys(numbers, "float64"))
 
 
 def log_input(dataset, context, model=None):

@@ -1,5 +1,6 @@
 """The counts of a scoring: rows, the histogram of the predictions, and the bins of the drift."""
 
+import collections
 import dataclasses
 
 import numpy as np
@@ -80,7 +81,9 @@ class Counts:
         Lines of the file that the rejected rows take: more than `rejected` where a quoted cell
         holds line ends.
     histogram : Histogram or None
-        That of the model's last output; None without a scored row.
+        That of the model's last output; None without a scored row, or with several classes.
+    classes : collections.Counter
+        How often each class was predicted, if there are several.
     drift : ndarray or int
         The sum of what `wine.scoring.drift.count` has returned; 0 for a model without deciles.
     """
@@ -89,6 +92,7 @@ class Counts:
     rejected: int = 0
     rejected_lines: int = 0
     histogram: Histogram | None = None
+    classes: collections.Counter = dataclasses.field(default_factory=collections.Counter)
     drift: np.ndarray | int = 0
 
     def __add__(self, other):
@@ -99,5 +103,6 @@ class Counts:
             self.rejected + other.rejected,
             self.rejected_lines + other.rejected_lines,
             histograms[0] + histograms[1] if len(histograms) == 2 else next(iter(histograms), None),
+            self.classes + other.classes,
             self.drift + other.drift,
         )

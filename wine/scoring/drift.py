@@ -4,7 +4,7 @@ import numpy as np
 from scipy.stats import chi2
 
 from wine.dataset import NOUN
-from wine.model import count_bins
+from wine.model import count_bins, count_categories
 
 N_BINS = 10
 # From this population stability index on, a distribution counts as shifted (Siddiqi, Credit Risk
@@ -20,27 +20,30 @@ def count(X, reference):
 
     Parameters
     ----------
-    X : ndarray of float64, shape (n_rows, n_columns)
-        The measurements, in the order of the reference.
+    X : DataFrame, shape (n_rows, n_columns)
+        The columns of the reference.
     reference : dict
         As `wine.model.deciles` returns it.
 
     Returns
     -------
-    ndarray of int64, shape (n_columns + 1, N_BINS + 1)
-        For each measurement the rows in each bin and, last, those outside the range. The last row
-        holds the number of all rows and that of the rows with any measurement outside.
+    ndarray of int64
+        The number of rows and that of the rows with any value outside; and for each column the
+        rows in each bin, or of each category, and those outside: below or above the range, or of
+        a category that training has not seen. Missing values are in no bin and not outside.
     """
-    counts = np.zeros((X.shape[1] + 1, N_BINS + 1), dtype="int64")
-    any_outside = np.zeros(len(X), dtype=bool)
-    for position, known in enumerate(reference.values()):
-        values, edges = np.ascontiguousarray(X[:, position]), known["edges"]
-        outside = (values < edges[0]) | (values > edges[-1])
-        counts[position, :N_BINS] = count_bins(values, edges)
-        counts[position, N_BINS] = np.count_nonzero(outside)
+    any_outside, counts = np.zeros(len(X), dtype=bool), []
+    for name, known in reference.items():
+        if "edges" in known:
+            values, edges = X[name].to_numpy(), known["edges"]
+            outside = (values < edges[0]) | (values > edges[-1])
+            counts += [*count_bins(values[~np.isnan(values)], edges)]
+        else:
+            outside = (X[name].notna() & ~X[name].isin(known["categories"])).to_numpy()
+            counts += [*count_categories(X[name], known["categories"])]
+        counts.append(np.count_nonzero(outside))
         any_outside |= outside
-    counts[-1, :2] = len(X), np.count_nonzero(any_outside)
-    return counts
+    return np.array([len(X), np.count_nonzero(any_outside), *counts], dtype="int64")
 
 
 def summarize(counts, reference):
@@ -56,19 +59,40 @@ def summarize(counts, reference):
     Returns
     -------
     dict
-        Metrics: `outside`, the share of the rows with any measurement outside the range of the
-        training rows; and for each measurement its own share, `outside_<name>`, and its population
-        stability index, `psi_<name>`: the sum over the bins of (p - q) ln(p / q), with the shares p
-        of these rows and q of the training rows.
+        Metrics: `outside`, the share of the rows with any value outside what training has seen;
+        and for each column its own share, `outside_<name>`, and its population stability index,
+        `psi_<name>`: the sum over the bins of (p - q) ln(p / q), with the shares p of these rows
+        and q of the training rows.
     """
-    n_rows, n_outside = counts[-1, :2]
+    n_rows, n_outside, *rest = counts.tolist()
     metrics = {"outside": n_outside / n_rows}
-    for name, known, row in zip(reference, reference.values(), counts, strict=False):
-        p = np.maximum(row[:N_BINS], MIN_ROWS) / n_rows
-        q = np.maximum(known["shares"], MIN_ROWS / n_rows)
-        metrics[f"outside_{name}"] = row[N_BINS] / n_rows
+    for name, known in reference.items():
+        n_bins = len(known["shares"])
+        bins, outside, rest = np.array(rest[:n_bins]), rest[n_bins], rest[n_bins + 1 :]
+        n_known = max(bins.sum(), 1)
+        p = np.maximum(bins, MIN_ROWS) / n_known
+        q = np.maximum(known["shares"], MIN_ROWS / n_known)
+        metrics[f"outside_{name}"] = outside / n_rows
         metrics[f"psi_{name}"] = float(np.sum((p - q) * np.log(p / q)))
     return metrics
+
+
+def unknown_texts(metrics, reference, n_rows):
+    """Return one line about the texts that training has not seen, otherwise an empty text.
+
+    Parameters
+    ----------
+    metrics : dict
+        As `summarize` returns them.
+    reference : dict
+        As `wine.model.deciles` returns it.
+    n_rows : int
+        The number of rows.
+    """
+    texts = [name for name, known in reference.items() if "categories" in known]
+    found = {name: round(metrics[f"outside_{name}"] * n_rows) for name in texts}
+    parts = [f"{name} in {n} of {n_rows} rows" for name, n in found.items() if n]
+    return f"has texts that training has not seen: {', '.join(parts)}" if parts else ""
 
 
 def psi_limit(n_rows):

@@ -1,5 +1,6 @@
 """The engine: it scores one file, or some row groups of it, here or as a task of Spark."""
 
+import collections
 import contextlib
 import itertools
 
@@ -39,7 +40,9 @@ def open_table(data, model, decimal=None):
     UserError
         If it cannot be read, lacks a column of the model's, or has one of an output's name.
     """
-    table = tables.Table(data, "input", [*map(rows.Column, model.columns)], decimal)
+    missing = tuple(model.missing)
+    columns = [rows.Column(name, name in model.texts, missing) for name in model.columns]
+    table = tables.Table(data, "input", columns, decimal)
     for name in model.outputs:
         if name in table.schema.names:
             table.refuse(f"column {name!r} is in {data} already, and would be added")
@@ -139,9 +142,13 @@ def score_file(table, model, location, overwrite):
 
 
 def _count(X, model, predictions):
-    histogram = Histogram.of(list(predictions.values())[-1])
+    """Count some rows that were scored."""
     drifted = drift.count(X, model.deciles) if model.deciles else 0
-    return Counts(scored=len(X), histogram=histogram, drift=drifted)
+    values = predictions[model.outputs[-1]]
+    if len(model.outputs) > 2:  # One histogram cannot show all probabilities.
+        classes = collections.Counter(predictions["prediction"].tolist())
+        return Counts(scored=len(X), classes=classes, drift=drifted)
+    return Counts(scored=len(X), histogram=Histogram.of(values), drift=drifted)
 
 
 def _without_text(batch, table):
@@ -165,20 +172,24 @@ def _without_text(batch, table):
 @contextlib.contextmanager
 def _writer(location, suffix, table, model):
     """Give a function that writes a batch and its predictions into a table of a format."""
-    fields = list(table.schema)
+    fields, texts = list(table.schema), []
+    for column, position in zip(table.columns, table.positions, strict=True):
+        texts += [position] if column.is_text else []
     for position in table.positions:
         # A text that is a number becomes one where the format tells the two apart.
-        if suffix == ".parquet" and rows.is_text(fields[position].type):
-            fields[position] = pa.field(fields[position].name, pa.float64())
-    kinds = {"prediction": pa.int64() if "probability" in model.outputs else pa.float64()}
-    fields += [pa.field(name, kinds.get(name, pa.float64())) for name in model.outputs]
+        name, kind = fields[position].name, fields[position].type
+        if suffix == ".parquet" and rows.is_text(kind) and position not in texts:
+            fields[position] = pa.field(name, pa.float64())
+    predicted = {1: pa.float64(), 2: pa.int64()}.get(len(model.outputs), pa.string())
+    kinds = [predicted] + [pa.float64()] * (len(model.outputs) - 1)
+    fields += map(pa.field, model.outputs, kinds)
     schema = pa.schema(fields, table.schema.metadata)
 
     def columns_of(batch, predictions):
         columns = list(batch.cells.columns)
-        for n, position in enumerate(table.positions):
+        for name, position in zip(model.columns, table.positions, strict=True):
             if columns[position].type != schema.field(position).type:
-                columns[position] = pa.array(batch.X[:, n])
+                columns[position] = pa.array(batch.X[name], pa.float64(), from_pandas=True)
         return columns + [pa.array(values) for values in predictions.values()]
 
     if suffix == ".parquet":
@@ -203,8 +214,9 @@ def _writer(location, suffix, table, model):
             columns = columns_of(batch, predictions)
             if table.form and table.form.decimal == ",":
                 for position in range(len(table.schema), len(columns)):
-                    texts = pc.cast(columns[position], pa.string())
-                    columns[position] = pc.replace_substring(texts, ".", ",")
+                    if pa.types.is_floating(columns[position].type):
+                        texts = pc.cast(columns[position], pa.string())
+                        columns[position] = pc.replace_substring(texts, ".", ",")
             file.write(_csv_lines(pa.RecordBatch.from_arrays(columns, schema.names), delimiter))
 
         yield write
