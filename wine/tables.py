@@ -164,21 +164,11 @@ class Table:
         if empty:
             names = [each.name for each in self.columns]
             empty = [self.schema.names[self.positions[names.index(name)]] for name in empty]
-            hint = f"; this leaves out rows with empty cells: {self._dropna(empty)}"
+            command = _dropna(self.location, self.form, empty)
+            hint = f"; this leaves out rows with empty cells: {command}"
         elif first.column and re.search("[^\\W\\d_]", first.received):
             hint = "; a column of texts belongs in CATEGORIES in wine/dataset.py"
         self.refuse(f"{where} {first.number} of {self._source.data}: {first.fault}{more}{hint}")
-
-    def _dropna(self, names):
-        """Return the command that copies the table without the rows in which columns are empty."""
-        read = f"pd.read_parquet({self.location!r}"
-        if self.form:
-            read = f"pd.read_csv({self.location!r}"
-            read += f", sep={self.form.delimiter!r}" if self.form.delimiter != "," else ""
-            read += ", decimal=','" if self.form.decimal == "," else ""
-            read += ", encoding='utf-16'" if self.form.encoding == "UTF-16" else ""
-        write = f"dropna(subset={names}).to_csv('complete.csv', index=False)"
-        return f'python -c "import pandas as pd; {read}).{write}"'
 
     def batches(self, row_groups=None, only_needed=False):
         """Read the rows.
@@ -254,3 +244,15 @@ def _find(names, columns):
 def _fold(name):
     """Return a name without regard to case, blanks around it, and what stands for a blank."""
     return re.sub(r"[\s_.-]+", " ", name).strip().casefold()
+
+
+def _dropna(location, form, names):
+    """Return the command that copies a table without the rows in which columns are empty."""
+    read = f"pd.read_parquet({location!r}"
+    if form:
+        read = f"pd.read_csv({location!r}"
+        read += f", sep={form.delimiter!r}" if form.delimiter != "," else ""
+        read += ", decimal=','" if form.decimal == "," else ""
+        read += ", encoding='utf-16'" if form.encoding == "UTF-16" else ""
+    write = f"dropna(subset={names}).to_csv('complete.csv', index=False)"
+    return f'python -c "import pandas as pd; {read}).{write}"'
