@@ -68,7 +68,7 @@ def open_page(tmp_path_factory):
         ),
     ],
 )
-def test_experiment(open_page, project, address, shown):
+def test_address_opens_the_view_that_the_documents_promise(open_page, project, address, shown):
     page = open_page(project, address, shown)
     assert [text for text in shown if text not in page] == []
 

@@ -11,19 +11,19 @@ from wine import cli
 @pytest.mark.parametrize(
     ("text", "value"), [("0", 0.0), ("1", 1.0), ("0.50", 0.5), ("1e-3", 0.001), (" .5 ", 0.5)]
 )
-def test_number_within_bounds(text, value):
+def test_number_within_the_bounds_is_converted(text, value):
     assert cli.finite_float(0, 1)(text) == value
 
 
 @pytest.mark.parametrize("text", ["", "abc", "-0.1", "1.1", "nan", "inf", "1e999", "0,5"])
-def test_number_out_of_bounds(text):
+def test_number_out_of_bounds_is_refused(text):
     with pytest.raises(argparse.ArgumentTypeError) as refused:
         cli.finite_float(0, 1)(text)
     assert str(refused.value) == f"received {text!r}, allowed is a number from 0 to 1"
 
 
 @pytest.mark.parametrize("text", ["0", "1.0", "1.5", "1e3", "None", "", str(2**31)])
-def test_whole_number_out_of_bounds(text):
+def test_whole_number_out_of_bounds_is_refused(text):
     with pytest.raises(argparse.ArgumentTypeError) as refused:
         cli.integer(1)(text)
     assert str(refused.value) == (
@@ -31,14 +31,14 @@ def test_whole_number_out_of_bounds(text):
     )
 
 
-def test_whole_number_or_none():
+def test_optional_whole_number_may_be_none():
     convert = cli.integer(1, optional=True)
     assert (convert("1"), convert("2147483647"), convert("None")) == (1, 2147483647, None)
     with pytest.raises(argparse.ArgumentTypeError, match="or None$"):
         convert("none")
 
 
-def test_one_of_some_texts():
+def test_choice_takes_its_own_texts_only():
     convert = cli.choice("local", "spark")
     assert convert("spark") == "spark"
     with pytest.raises(argparse.ArgumentTypeError) as refused:

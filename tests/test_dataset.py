@@ -1,17 +1,11 @@
-"""The table: which files are read, what is refused, and how the wines are split."""
-
-import functools
-import gzip
-import http.server
-import socket
-import threading
+"""The dataset: its columns and types, what is refused, and how the wines are split."""
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from helpers import PROJECT, assert_one_line_error
-from wine import UserError, dataset, files
+from wine import UserError, dataset
 
 LINES = (PROJECT / "wine-quality.csv").read_text().splitlines()
 
@@ -29,14 +23,6 @@ def test_measurements_are_floats_and_quality_is_an_integer(wines):
     assert set(wines[dataset.FEATURES].dtypes) == {np.dtype("float64")}
     assert wines["quality"].dtype == "int64"
     pd.testing.assert_frame_equal(wines, pd.read_csv(PROJECT / "wine-quality.csv"))
-
-
-def test_relative_path_is_found_here_before_the_project(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    assert files.locate("wine-quality.csv") == str(PROJECT / "wine-quality.csv")
-    (tmp_path / "wine-quality.csv").touch()
-    assert files.locate("wine-quality.csv") == str(tmp_path / "wine-quality.csv")
-    assert files.locate("http://wine.example/a.csv") == "http://wine.example/a.csv"
 
 
 def swap(row, column, value):
@@ -65,7 +51,7 @@ def swap(row, column, value):
         (swap(3, 11, "9007199254740993"), ["column 'quality'", "'9007199254740993'"]),
     ],
 )
-def test_table_that_is_refused(tmp_path, lines, parts):
+def test_invalid_table_is_refused_in_one_line(tmp_path, lines, parts):
     (tmp_path / "wines.csv").write_text("\n".join(lines))
     with pytest.raises(UserError) as refused:
         dataset.load(str(tmp_path / "wines.csv"))
@@ -89,13 +75,13 @@ def test_refused_table_is_one_line_and_nothing_is_recorded(run_script, tmp_path,
     assert not (tmp_path / "mlflow.db").exists()
 
 
-def test_table_that_is_not_there(run_script, tmp_path):
+def test_table_that_is_missing_or_a_folder_is_refused(run_script, tmp_path):
     for data, wrong in (("none.csv", "no such file"), (str(tmp_path), "which is a folder")):
         result = run_script("train.py", 1, 0.1, data)
         assert_one_line_error(result, f"data: received {data!r}, {wrong}", status=1)
 
 
-def test_table_that_is_not_text(run_script, tmp_path):
+def test_table_that_is_not_text_is_refused(run_script, tmp_path):
     (tmp_path / "wines.csv").write_bytes(bytes(range(256)) * 9)
     result = run_script("train.py", 1, 0.1, "wines.csv")
     assert_one_line_error(result, "data: wines.csv cannot be read", status=1)
@@ -106,48 +92,6 @@ def test_classifier_needs_two_classes(run_script, tmp_path):
     (tmp_path / "wines.csv").write_text("\n".join(ordinary))
     result = run_script("clf-train.py", 5, 3, "wines.csv")
     assert_one_line_error(result, "with good 0 only", "two different", status=1)
-
-
-@pytest.fixture
-def website(tmp_path):
-    """Return the URL of a web server over this test's folder."""
-    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=tmp_path)
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
-    threading.Thread(target=server.serve_forever).start()
-    yield f"http://127.0.0.1:{server.server_port}"
-    server.shutdown()
-    server.server_close()
-
-
-def test_all_accepted_files_hold_the_same_wines(run_script, new_store, website):
-    wines = pd.read_csv(PROJECT / "wine-quality.csv").head(500)
-    wines.to_csv(new_store / "plain.csv", index=False)
-    text = (new_store / "plain.csv").read_text()
-    (new_store / "excel.csv").write_text(text, encoding="utf-8-sig")
-    (new_store / "packed.csv.gz").write_bytes(gzip.compress(text.encode()))
-    wines.to_parquet(new_store / "wines.parquet")
-    wines.iloc[:, ::-1].assign(colour="white").to_csv(new_store / "turned.csv", index=False)
-    printed = set()
-    tables = ("plain.csv", "excel.csv", "packed.csv.gz", "turned.csv", "wines.parquet")
-    for data in (*tables, *(f"{website}/{name}" for name in ("packed.csv.gz", "wines.parquet"))):
-        result = run_script("train.py", 0.5, 0.1, data)
-        assert result.status == 0, result.err
-        printed.add(result.out.split("runs:/")[0].replace(data, "TABLE"))
-    assert len(printed) == 1
-
-
-def test_table_that_a_website_does_not_have(run_script, website):
-    result = run_script("train.py", 1, 0.1, f"{website}/none.csv")
-    last = result._replace(err=result.err.splitlines()[-1] + "\n")  # the web server logs, too
-    assert_one_line_error(last, "data: ", "404", status=1)
-
-
-def test_web_server_that_stalls_is_refused(monkeypatch):
-    monkeypatch.setattr(files, "DOWNLOAD_TIMEOUT", 0.5)
-    with socket.create_server(("127.0.0.1", 0)) as silent:
-        url = f"http://127.0.0.1:{silent.getsockname()[1]}/wines.csv"
-        with pytest.raises(UserError, match=r"^data: .* cannot be read: .*timed out"):
-            dataset.load(url)
 
 
 # Splitting

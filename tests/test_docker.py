@@ -17,7 +17,7 @@ MODELS = ("mlflow", "models")
 
 
 @pytest.mark.parametrize("entry_point", ENTRY_POINTS)
-def test_dockerfile(entry_point, project, model_uris, tmp_path):
+def test_dockerfile_installs_the_pins_of_the_model(entry_point, project, model_uris, tmp_path):
     image = ("-m", model_uris[entry_point], "-d", str(tmp_path / "image"))
     with tracking_in(project):
         done = CliRunner().invoke(cli, ["models", "generate-dockerfile", *image, *LOCAL])
@@ -35,7 +35,7 @@ def test_dockerfile(entry_point, project, model_uris, tmp_path):
     assert pins.issuperset(requirements)
 
 
-def test_port_of_the_image():
+def test_image_listens_on_port_8080():
     nginx = Path(mlflow.models.container.__file__).parent / "scoring_server/nginx.conf"
     assert "listen 8080" in nginx.read_text()
 

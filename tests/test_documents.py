@@ -122,7 +122,7 @@ def _cases():
 
 
 @pytest.mark.parametrize("command", _cases())
-def test_command(terminals, command):
+def test_command_prints_what_the_page_shows(terminals, command):
     if command.not_run:
         pytest.skip(f"{command}: {command.not_run}")
     terminal = terminals(command.document)

@@ -32,7 +32,7 @@ def wines():
         (0.42, 0.1, 0.7917149365733894, 0.6177463381374034, 0.19042414117747397),
     ],
 )
-def test_published_results(wines, alpha, l1_ratio, rmse, mae, r2):
+def test_published_results_are_reproduced(wines, alpha, l1_ratio, rmse, mae, r2):
     main = importlib.import_module("train")
     split = main.split(wines)
     estimator = main.build(alpha, l1_ratio)
@@ -57,7 +57,7 @@ class Line(RegressorMixin, BaseEstimator):
         return X["alcohol"].to_numpy() - 4
 
 
-def test_metrics_of_a_regressor_by_hand(split):
+def test_metrics_of_a_regressor_are_those_computed_by_hand(split):
     scores = evaluation.evaluate(Line(), split)
     errors = np.array([0.0, 0.0, 1.5, 1.0])  # 4, 6, 7.5 and 9 instead of 4, 6, 6 and 8
     assert list(scores.index) == list(REGRESSOR)
@@ -115,7 +115,7 @@ def test_huber_is_as_good_as_measured_behind_a_scaler(recorded):
     assert [round(metrics[name], 5) for name in REGRESSOR] == [0.74482, 0.57882, 0.28350]
 
 
-def test_number_of_test_wines_seen_in_training(recorded):
+def test_test_wines_seen_in_training_are_counted(recorded):
     metrics = {entry_point: run.data.metrics for entry_point, run in recorded.items()}
     assert metrics["main"]["n_test"] - metrics["main"]["n_unseen"] == 339
     assert metrics["classifier"]["n_test"] - metrics["classifier"]["n_unseen"] == 286

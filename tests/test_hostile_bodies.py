@@ -163,7 +163,7 @@ def breaks_mlflow(body):
     return any(isinstance(column, (dict, list)) for column in columns)
 
 
-def test_many_wines_in_one_body(served, models):
+def test_many_wines_in_one_body_are_answered(served, models):
     entry_point, address = served
     many = pd.concat([WINES] * (50000 if LONG else 500), ignore_index=True)
     status, answer = post(address, many.to_csv(index=False), "text/csv")
@@ -184,12 +184,12 @@ SERVER_ERRORS = {
 
 
 @pytest.mark.parametrize("fault", SERVER_ERRORS)
-def test_known_server_errors_of_mlflow(served, fault):
+def test_known_fault_of_mlflow_that_is_a_server_error(served, fault):
     assert post(served[1], *SERVER_ERRORS[fault]) == (500, "Internal Server Error")
     assert post(served[1], {"dataframe_split": GOOD})[0] == 200
 
 
-def test_known_wrong_answers_of_mlflow(served, models):
+def test_known_fault_of_mlflow_that_takes_a_body_for_another(served, models):
     """MLflow 3.17.2 takes these bodies for others, before the model sees them."""
     entry_point, address = served
     header, *rows = WINES.head(2).to_csv(index=False).splitlines()

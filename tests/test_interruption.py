@@ -30,28 +30,6 @@ pytestmark = [
 
 # Many at once
 
-FIRST_USE = """
-import pathlib, sys, time, mlflow
-pathlib.Path(f"ready-{sys.argv[1]}").touch()
-while not pathlib.Path("go").exists():
-    time.sleep(0.001)
-mlflow.search_experiments()
-"""
-
-
-def test_known_fault_of_mlflow_that_makes_a_store_twice_at_once(tmp_path):
-    """MLflow 3.17.2 does not lock a new store while it makes its tables; see the next test."""
-    users = [
-        start_process(sys.executable, "-c", FIRST_USE, number, cwd=tmp_path) for number in range(4)
-    ]
-    while len(list(tmp_path.glob("ready-*"))) < len(users):
-        assert all(user.poll() is None for user in users)
-        time.sleep(0.05)
-    (tmp_path / "go").touch()
-    said = "".join(user.communicate()[0] for user in users)
-    assert any(user.returncode != 0 for user in users)
-    assert any(reason in said for reason in ("already exists", "duplicate column", "no such table"))
-
 
 def test_known_fault_of_mlflow_that_leaves_half_a_store(tmp_path):
     """MLflow 3.17.2 cannot finish a new store whose making was cut short: remove mlflow.db."""
@@ -67,7 +45,7 @@ def test_known_fault_of_mlflow_that_leaves_half_a_store(tmp_path):
     assert run_command("bash", "-c", train, cwd=tmp_path).status == 0
 
 
-def test_runs_at_once_in_a_store_that_is_there(tmp_path):
+def test_runs_at_once_in_a_store_that_is_there_all_finish(tmp_path):
     run_successfully("mlflow", "db", "upgrade", "sqlite:///mlflow.db", cwd=tmp_path)
     many = 16 if LONG else 3
     trainings = [
@@ -122,7 +100,7 @@ def killed_run(folder, pattern, until):
 
 
 @pytest.mark.parametrize("moment", [*SHARES, *APPEARS])
-def test_killed_run(workshop, moment):
+def test_killed_run_leaves_a_right_model_or_none(workshop, moment):
     """A killed run leaves a model that is right, or none; the next run works."""
     (finished, *_) = client_of(workshop).search_runs(["0"], "attributes.status = 'FINISHED'")
     seconds = (finished.info.end_time - finished.info.start_time) / 1000 + 3  # for the imports
@@ -141,7 +119,7 @@ def test_killed_run(workshop, moment):
             assert not list(workshop.glob(f"mlruns/0/{run.info.run_id}/artifacts/model"))
 
 
-def test_run_after_the_killed_ones(workshop):
+def test_run_after_the_killed_ones_finishes(workshop):
     done = run_command(*CLASSIFIER, cwd=workshop)
     assert done.status == 0, done.err
     first, *_, last = client_of(workshop).search_runs(["0"], "attributes.status = 'FINISHED'")
@@ -160,7 +138,7 @@ def small_disk(tmp_path):
 
 @pytest.mark.skipif(not shutil.which("mount"), reason="cannot mount a small disk")
 @pytest.mark.parametrize("kilobytes", [20, 100, 300, 700, 1500, 2500] if LONG else [100])
-def test_full_disk(small_disk, kilobytes):
+def test_full_disk_ends_with_one_line_and_no_model(small_disk, kilobytes):
     assert run_command(sys.executable, PROJECT / "train.py", cwd=small_disk).status == 0
     filler = small_disk / "filler"
     filler.write_bytes(bytes(shutil.disk_usage(small_disk).free - kilobytes * 1024))

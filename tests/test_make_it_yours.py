@@ -7,19 +7,10 @@ import yaml
 from docutils import nodes
 
 from documents import parse
-from helpers import LOCAL, copy_project, run_command, run_successfully
+from helpers import LOCAL, copy_project, edit, run_command, run_successfully
 
 pytestmark = pytest.mark.slow
 RUN = ("mlflow", "run", ".", *LOCAL)
-
-
-def edit(path, *changes):
-    """Replace, in a file, each pattern by its text; each has to be there."""
-    text = path.read_text()
-    for pattern, replacement in changes:
-        text, count = re.subn(pattern, replacement, text, flags=re.DOTALL)
-        assert count, f"{pattern} is not in {path.name}"
-    path.write_text(text)
 
 
 def test_a_fourth_model(tmp_path):
@@ -42,7 +33,7 @@ def test_a_fourth_model(tmp_path):
     assert run.status == 0, run.err
     assert run.out.startswith("\nRidge: alpha=2.0, data=wine-quality.csv\n")
 
-    edit(folder / "wine" / "trainings.py", (r"SCRIPTS = {", 'SCRIPTS = {"ridge": "ridge-train", '))
+    edit(folder / "wine" / "trainings.py", ("SCRIPTS = {", 'SCRIPTS = {"ridge": "ridge-train", '))
     swept = run_command(*RUN, "-e", "sweep", "-P", "model=ridge", "-P", "trials=3", cwd=folder)
     assert swept.status == 0, swept.err
     assert "Best of 3 candidates" in swept.out

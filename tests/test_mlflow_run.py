@@ -52,13 +52,13 @@ def client(project):
         ),
     ],
 )
-def test_parameters(recorded, entry_point, params):
+def test_run_has_the_parameters_of_the_estimator_and_the_split(recorded, entry_point, params):
     found = recorded[entry_point].data.params
     assert found.items() >= (params | {"data": "wine-quality.csv"}).items()
 
 
 @pytest.mark.parametrize("entry_point", ENTRY_POINTS)
-def test_inputs(recorded, project, entry_point):
+def test_run_has_the_training_set_and_the_test_set_as_inputs(recorded, project, entry_point):
     inputs = recorded[entry_point].inputs.dataset_inputs
     found = {item.dataset.name: item for item in inputs}
     assert set(found) == {"wine-quality-training", "wine-quality-test"}
@@ -80,7 +80,7 @@ def test_inputs(recorded, project, entry_point):
         ),
     ],
 )
-def test_plots(project, client, run_ids, entry_point, plots):
+def test_run_has_its_plots_and_its_model_as_artifacts(project, client, run_ids, entry_point, plots):
     with tracking_in(project):
         artifacts = {item.path for item in client.list_artifacts(run_ids[entry_point])}
     assert artifacts == {f"{plot}.png" for plot in plots} | {"model"}
@@ -94,7 +94,9 @@ def test_plots(project, client, run_ids, entry_point, plots):
         ("classifier", "ExtraTreesClassifier"),
     ],
 )
-def test_description_and_tags(client, recorded, entry_point, estimator):
+def test_description_and_tags_say_the_estimator_and_the_metrics(
+    client, recorded, entry_point, estimator
+):
     tags = recorded[entry_point].data.tags
     assert (tags["estimator"], tags["converged"]) == (estimator, "true")
     description = tags["mlflow.note.content"]
@@ -110,7 +112,7 @@ def test_description_and_tags(client, recorded, entry_point, estimator):
             assert f"{value:.4f}" in description
 
 
-def test_names(recorded):
+def test_run_is_named_after_its_estimator_and_parameters(recorded):
     assert {entry_point: run.info.run_name for entry_point, run in recorded.items()} == {
         "main": "ElasticNet alpha=1.0 l1_ratio=0.1",
         "huber": "HuberRegressor alpha=0.0001 epsilon=1.35 max_iter=100",
@@ -119,7 +121,7 @@ def test_names(recorded):
 
 
 @pytest.mark.parametrize("entry_point", ENTRY_POINTS)
-def test_model(client, recorded, project, entry_point):
+def test_logged_model_has_signature_pins_and_metrics(client, recorded, project, entry_point):
     run = recorded[entry_point]
     (logged,) = client.search_logged_models(["0"], f"source_run_id = '{run.info.run_id}'")
     assert (logged.name, logged.status) == ("model", "READY")
@@ -156,7 +158,7 @@ def test_trees_are_saved_serial(project, model_uris):
     assert (trees.n_jobs, trees.n_estimators) == (None, 80)
 
 
-def test_probabilities_instead_of_classes(run_script, new_store, models):
+def test_predict_proba_makes_the_model_answer_with_probabilities(run_script, new_store, models):
     """What a server, `mlflow models predict` and an image answer, is what pyfunc answers."""
     result = run_script("clf-train.py", 80, "None", "wine-quality.csv", "predict_proba")
     assert result.status == 0, result.err
@@ -176,7 +178,7 @@ def test_probabilities_instead_of_classes(run_script, new_store, models):
 
 
 @pytest.mark.parametrize("entry_point", ENTRY_POINTS)
-def test_screen(trained, recorded, project, entry_point):
+def test_screen_shows_the_metrics_and_the_next_commands(trained, recorded, project, entry_point):
     run = recorded[entry_point]
     out = trained[entry_point].out
     for name, value in run.data.metrics.items():
@@ -193,7 +195,7 @@ def test_screen(trained, recorded, project, entry_point):
 # How it is started
 
 
-def test_same_parameters_same_metrics(run_script, new_store, recorded):
+def test_same_parameters_give_the_same_metrics(run_script, new_store, recorded):
     result = run_script("train.py")
     assert result.status == 0, result.err
     (run,) = runs_of(new_store)
@@ -232,7 +234,7 @@ def clone(tmp_path_factory):
 
 
 @pytest.mark.parametrize("dot", ["", "/%2e"], ids=["folder", "clone"])
-def test_address_from_another_folder(clone, empty_store, tmp_path, dot):
+def test_project_runs_by_its_address_from_another_folder(clone, empty_store, tmp_path, dot):
     """MLflow takes file:// plus a path that is there for a folder, any other for git's."""
     copy_store(empty_store, tmp_path)
     address = f"file://{clone}{dot}".replace(" ", "%20" if dot else " ")
@@ -258,7 +260,7 @@ def test_address_from_another_folder(clone, empty_store, tmp_path, dot):
     assert (tmp_path / "mlruns" / experiment / run_id / "artifacts/model/MLmodel").exists()
 
 
-def test_script_from_another_folder(tmp_path):
+def test_script_runs_from_another_folder(tmp_path):
     """The script makes the store itself where there is none."""
     out = run_successfully("python", PROJECT / "train.py", "0.5", "0.1", cwd=tmp_path)
     assert "ElasticNet: alpha=0.5, l1_ratio=0.1, data=wine-quality.csv" in out
@@ -277,7 +279,7 @@ def test_wrong_parameter_makes_a_failed_run(new_store):
 
 @pytest.mark.slow
 @pytest.mark.timeout(900)
-def test_environment_of_uv(tmp_path, project):
+def test_project_runs_in_an_environment_of_uv(tmp_path, project):
     if not shutil.which("uv"):
         pytest.skip("needs uv, which tests/requirements.txt installs")
     uv = ("mlflow", "run", project, "--env-manager", "uv")

@@ -15,12 +15,12 @@ def predict(uri, cwd):
 
 
 @pytest.mark.parametrize("entry_point", ENTRY_POINTS)
-def test_predictions_of_the_model(entry_point, project, model_uris, models):
+def test_command_prints_the_predictions_of_the_model(entry_point, project, model_uris, models):
     expected = models[entry_point].predict(WINES)
     assert predict(model_uris[entry_point], project) == pytest.approx(expected, abs=1e-12)
 
 
-def test_path_of_mlflow_1_and_2(project, run_ids, models):
+def test_path_of_mlflow_1_and_2_finds_the_model(project, run_ids, models):
     expected = models["main"].predict(WINES)
     path = f"mlruns/0/{run_ids['main']}/artifacts/model"
     assert predict(path, project) == pytest.approx(expected, abs=1e-12)

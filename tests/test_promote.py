@@ -190,7 +190,7 @@ def test_too_few_unseen_rows_are_refused(grades):
         (["{main}"], ["name"], 2),
     ],
 )
-def test_refused_parameters_and_models(
+def test_wrong_parameter_or_model_is_refused(
     run_script, store, tmp_path, model_uris, arguments, parts, status
 ):
     lines = (PROJECT / "wine-quality.csv").read_text().splitlines(keepends=True)

@@ -72,7 +72,7 @@ def is_valid(cells, header):
 
 @pytest.mark.timeout(600)
 @pytest.mark.parametrize("seed", range(4))
-def test_tables_as_the_csv_module_reads_them(
+def test_generated_tables_are_scored_as_the_csv_module_reads_them(
     seed, project, model_uris, tmp_path, monkeypatch, capsys
 ):
     csv.field_size_limit(sys.maxsize)

@@ -60,7 +60,7 @@ def test_memory_does_not_grow_with_the_table(model_uris, store, large, tmp_path)
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_interrupted(number, model_uris, store, large, tmp_path):
+def test_interrupted_scoring_leaves_nothing(number, model_uris, store, large, tmp_path):
     with start_scoring(
         model_uris["main"], large, "scored.csv", store=store, cwd=tmp_path
     ) as scoring:
@@ -74,7 +74,7 @@ def test_interrupted(number, model_uris, store, large, tmp_path):
     assert runs_of(store)[0].info.status == "KILLED"
 
 
-def test_killed_and_started_again(model_uris, store, large, models, tmp_path):
+def test_killed_scoring_can_be_started_again(model_uris, store, large, models, tmp_path):
     with start_scoring(
         model_uris["main"], large, "scored.csv", store=store, cwd=tmp_path
     ) as scoring:
@@ -99,7 +99,7 @@ def test_killed_and_started_again(model_uris, store, large, models, tmp_path):
     np.testing.assert_allclose(found[whole:], answers[: len(found) - whole], rtol=0, atol=1e-12)
 
 
-def test_two_at_once(model_uris, store, large, tmp_path):
+def test_two_scorings_at_once_do_not_disturb_each_other(model_uris, store, large, tmp_path):
     names = ("a.csv", "b.csv")
     together = [
         start_scoring(model_uris["main"], large, name, store=store, cwd=tmp_path) for name in names
@@ -112,7 +112,7 @@ def test_two_at_once(model_uris, store, large, tmp_path):
 
 
 @pytest.mark.parametrize("suffix", ["csv", "parquet"])
-def test_full_disk(suffix, model_uris, store, large, tmp_path):
+def test_full_disk_ends_with_one_line_and_no_output(suffix, model_uris, store, large, tmp_path):
     if shutil.which("unshare") is None:
         pytest.skip("there is no unshare, which mounts a small disk for one process")
     mount = "mkdir full && mount -t tmpfs -o size=1m tmpfs full"
@@ -140,7 +140,9 @@ def test_full_disk(suffix, model_uris, store, large, tmp_path):
     assert runs_of(store)[0].info.status == "FAILED"
 
 
-def test_file_that_may_not_grow(model_uris, store, large, tmp_path):
+def test_file_that_may_not_grow_ends_with_one_line_and_no_output(
+    model_uris, store, large, tmp_path
+):
     done = run_command(
         *("bash", "-c", 'ulimit -f 4096; exec "$@"', "bash", sys.executable),
         *(PROJECT / "score.py", model_uris["main"], large, "scored.csv"),

@@ -1,9 +1,12 @@
 """The output of a scoring appears when it is complete, and nothing that must stay is replaced."""
 
 import os
+from pathlib import Path
 
 import pytest
 
+from helpers import assert_one_line_error
+from tables import COLUMNS, MEASURED, read, write
 from wine import UserError
 from wine.scoring import output
 
@@ -32,7 +35,7 @@ def location(tmp_path):
 
 @KINDS
 @pytest.mark.parametrize("before", [None, "file", "folder"])
-def test_both_names_are_given(kind, before, location, tmp_path):
+def test_output_and_rejects_get_their_names(kind, before, location, tmp_path):
     if before:
         make(location, before, "before")
         make(location + output.REJECTED, before, "before")
@@ -92,3 +95,36 @@ def test_partial_names_differ_in_processes_of_the_same_number(location):
     with output.partials(location) as one, output.partials(location) as other:
         assert len({*one, *other}) == 4
         assert all(os.path.basename(name).startswith(".scored.csv") for name in (*one, *other))
+
+
+def test_rejects_never_replace_the_input(score, model_uris):
+    write("out.csv.rejected.csv", [["dry"] * 11])
+    for overwrite in ("false", "true"):
+        result = score(model_uris["main"], "out.csv.rejected.csv", "out.csv", overwrite)
+        assert_one_line_error(result, "output: ", "out.csv.rejected.csv is the input", status=1)
+    assert read("out.csv.rejected.csv") == (COLUMNS, [["dry"] * 11])
+
+
+@pytest.mark.parametrize("link", [os.link, os.symlink])
+def test_output_that_is_a_link_to_the_input_is_refused(score, model_uris, link):
+    write("wines.csv", MEASURED[:3])
+    link("wines.csv", "scored.csv")
+    result = score(model_uris["main"], "wines.csv", "scored.csv", "true")
+    assert_one_line_error(result, "output: ", "is the input", status=1)
+    assert read("wines.csv") == (COLUMNS, MEASURED[:3])
+
+
+def test_rejects_that_are_there_are_not_replaced(score, model_uris):
+    write("wines.csv", MEASURED[:3])
+    Path("scored.csv.rejected.csv").write_text("mine")
+    result = score(model_uris["main"], "wines.csv", "scored.csv")
+    assert_one_line_error(result, "scored.csv.rejected.csv is there already", status=1)
+    assert Path("scored.csv.rejected.csv").read_text() == "mine"
+    assert not Path("scored.csv").exists()
+
+
+def test_output_that_is_a_link_to_itself_is_refused(score, model_uris):
+    write("wines.csv", MEASURED[:3])
+    os.symlink("loop.csv", "loop.csv")
+    result = score(model_uris["main"], "wines.csv", "loop.csv", "true")
+    assert_one_line_error(result, "output: received 'loop.csv'", status=1)

@@ -171,7 +171,9 @@ def local(tables, model_uris, project):
     return (*read(tables / "local.csv"), read(tables / "local.csv.rejected.csv"))
 
 
-def test_folder_on_a_cluster(cluster, tables, local, model_uris, store):
+def test_folder_on_a_cluster_is_scored_as_one_file_is_without_spark(
+    cluster, tables, local, model_uris, store
+):
     header, scored, (_, rejected) = local
     done = run_scoring(
         *(model_uris["classifier"], "parts.csv", "cluster.csv", "false", "spark", cluster),
@@ -205,7 +207,7 @@ def test_folder_on_a_cluster(cluster, tables, local, model_uris, store):
     assert "predictions.png" in [item.path for item in client.list_artifacts(run.info.run_id)]
 
 
-def test_one_packed_file_to_parquet_by_mlflow_run(tables, local, project, model_uris, store):
+def test_one_packed_file_is_scored_as_without_spark(tables, local, project, model_uris, store):
     header, scored, (_, rejected) = local
     done = run_command(
         *(
@@ -237,7 +239,7 @@ def test_one_packed_file_to_parquet_by_mlflow_run(tables, local, project, model_
     assert rows_of(tables / "run.parquet.rejected.csv")[1] == rejected
 
 
-def test_parquet_of_all_kinds(model_uris, store, tmp_path):
+def test_folder_of_parquet_is_scored_as_one_file_is_without_spark(model_uris, store, tmp_path):
     table = table_of_many_types().drop_columns(
         ["cask"]
     )  # Each part file has a dictionary of its own.
@@ -330,7 +332,7 @@ def test_file_with_other_columns_is_refused(model_uris, store, tmp_path):
     assert os.listdir(tmp_path) == ["parts.csv"]
 
 
-def test_whole_or_not_at_all(model_uris, store, tmp_path):
+def test_interrupted_or_killed_scoring_leaves_no_output(model_uris, store, tmp_path):
     n_rows = 200_000  # Fewer are scored before they can be interrupted.
     grow(tmp_path / "wines.csv", n_rows)
     on_spark = (model_uris["main"], "wines.csv", "scored.parquet", "false", "spark", "local[2]")
@@ -365,7 +367,7 @@ def test_whole_or_not_at_all(model_uris, store, tmp_path):
         (["wines.csv", "scored.csv", "false", "spark", "cluster"], ["master: received 'cluster'"]),
     ],
 )
-def test_scoring_that_is_refused(arguments, parts, model_uris, store, tmp_path):
+def test_scoring_that_cannot_be_done_is_refused(arguments, parts, model_uris, store, tmp_path):
     write(tmp_path / "wines.csv", MEASURED[:3])
     write(tmp_path / "old.csv", [])
     write(tmp_path / "no-pH.csv", MEASURED[:3], [name.replace("pH", "p") for name in COLUMNS])
@@ -385,7 +387,7 @@ def test_scoring_that_is_refused(arguments, parts, model_uris, store, tmp_path):
     assert (sorted(os.listdir(tmp_path)), len(runs_of(store))) == before
 
 
-def test_without_pyspark(model_uris, store, tmp_path):
+def test_missing_pyspark_is_said_in_one_line(model_uris, store, tmp_path):
     (tmp_path / "shim" / "pyspark").mkdir(parents=True)
     (tmp_path / "shim" / "pyspark" / "__init__.py").write_text("raise ImportError('pyspark')\n")
     write(tmp_path / "wines.csv", MEASURED[:3])
@@ -410,7 +412,7 @@ def test_without_pyspark(model_uris, store, tmp_path):
 
 
 @pytest.mark.parametrize("java", [None, "11", "1.8"])
-def test_without_java_or_with_an_old_one(java, model_uris, store, tmp_path):
+def test_missing_or_old_java_is_said_in_one_line(java, model_uris, store, tmp_path):
     write(tmp_path / "wines.csv", MEASURED[:3])
     home = tmp_path / "home"
     (home / "bin").mkdir(parents=True)

@@ -34,7 +34,7 @@ def test_every_form_of_body_gets_the_answers_of_the_model(served, models, form):
     )
 
 
-def test_whole_numbers(served, models):
+def test_whole_numbers_are_measurements(served, models):
     entry_point, address = served
     whole = WINES.round().astype("int64")
     expected = models[entry_point].predict(whole.astype("float64")).tolist()

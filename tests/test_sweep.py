@@ -119,7 +119,7 @@ def test_same_seed_same_results_however_many_jobs(model, run_script, empty_store
     assert printed[0] == printed[1]
 
 
-def test_other_seed_other_candidates():
+def test_other_seed_gives_other_candidates():
     search = importlib.import_module("train").SEARCH
     defaults = {"alpha": 1.0, "l1_ratio": 0.1}
     drawn = [
@@ -199,7 +199,9 @@ def train(params, split):
 """
 
 
-def test_search_among_texts_booleans_tuples_and_none(run_script, new_store, monkeypatch, tmp_path):
+def test_search_may_hold_texts_booleans_tuples_and_none(
+    run_script, new_store, monkeypatch, tmp_path
+):
     (tmp_path / "texts-train.py").write_text(TEXTS)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setitem(trainings.SCRIPTS, "texts", "texts-train")
@@ -395,7 +397,7 @@ def test_sweep_whose_candidates_all_fail_trains_nothing(run_script, new_store, m
         ),
     ],
 )
-def test_refused_parameters_and_tables(arguments, said, run_script, tmp_path):
+def test_wrong_parameter_or_table_is_refused(arguments, said, run_script, tmp_path):
     wines = (PROJECT / "wine-quality.csv").read_text().splitlines()
     different = [wine[:-1] for wine in dict.fromkeys(wines[1:100])]
     few = [wines[0], *(wine + grade for wine, grade in zip(different, "565665", strict=False))]

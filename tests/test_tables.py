@@ -101,7 +101,7 @@ FORMS = {
 
 
 @pytest.mark.parametrize("form", FORMS)
-def test_form_that_is_read(form, tmp_path):
+def test_every_form_holds_the_same_wines(form, tmp_path):
     content, said = FORMS[form]
     (tmp_path / "wines").write_bytes(content)
     table = Table(str(tmp_path / "wines"), "data", NEEDED)
@@ -197,7 +197,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("form", REFUSED)
-def test_form_that_is_refused(form, tmp_path):
+def test_form_that_cannot_be_read_is_refused_in_one_line(form, tmp_path):
     content, parts = REFUSED[form]
     (tmp_path / "wines.csv").write_bytes(content)
     with pytest.raises(UserError) as refused:

@@ -300,7 +300,7 @@ def test_run_without_credentials_is_refused(start, user, postgres, guarded, clon
     assert postgres.query(guarded.database, RUNS) == before
 
 
-def test_sweep(server, clone, postgres):
+def test_sweep_records_its_candidates_on_the_server(server, clone, postgres):
     options = ("-e", "sweep", "-P", "trials=4", "-P", "jobs=2")
     printed = run_successfully(*RUN, *options, cwd=clone, MLFLOW_TRACKING_URI=server.address)
     search = f"tags.`mlflow.parentRunId` = '{run_id_in(printed)}'"
@@ -311,7 +311,7 @@ def test_sweep(server, clone, postgres):
     assert artifacts >= {"candidates.csv", "candidates.png"}
 
 
-def test_score(server, clone, trainings, tmp_path):
+def test_scored_file_has_the_predictions_of_the_model(server, clone, trainings, tmp_path):
     model, output = f"runs:/{run_id_in(trainings['huber'])}/model", tmp_path / "scored.csv"
     options = ("-P", f"model={model}", "-P", "input=predict.csv", "-P", f"output={output}")
     run_successfully(*RUN, "-e", "score", *options, cwd=clone, MLFLOW_TRACKING_URI=server.address)
@@ -321,7 +321,7 @@ def test_score(server, clone, trainings, tmp_path):
     assert pd.read_csv(output)["prediction"].tolist() == pytest.approx(answers, abs=1e-12)
 
 
-def test_member_trains(postgres, guarded, clone):
+def test_member_trains_on_a_server_with_passwords(postgres, guarded, clone):
     user = {"MLFLOW_TRACKING_URI": guarded.address, **as_user(*MEMBER)}
     printed = run_successfully(*RUN, cwd=clone, **user)
     assert run_id_in(printed) in postgres.query(guarded.database, FINISHED)

@@ -47,13 +47,13 @@ def test_parameters_that_are_logged_already_stay_as_they_are(new_store):
 @pytest.mark.parametrize(
     ("error", "status"), [(KeyboardInterrupt, "KILLED"), (ZeroDivisionError, "FAILED")]
 )
-def test_status_of_a_run_that_does_not_end_well(new_store, error, status):
+def test_interrupted_run_ends_as_killed_and_a_broken_one_as_failed(new_store, error, status):
     with pytest.raises(error), tracking_in(new_store), tracking.start_run():
         raise error
     assert runs_of(new_store)[0].info.status == status
 
 
-def test_dataset_that_another_run_logs_at_the_same_time(new_store):
+def test_dataset_that_another_run_logs_at_the_same_time_is_logged(new_store):
     split = wine_dataset.split(wine_dataset.load(wine_dataset.DATA))
     training_set, _ = tracking.datasets(split, wine_dataset.DATA)
     client = client_of(new_store)
@@ -109,7 +109,7 @@ def test_database_without_its_driver_is_one_line(tmp_path):
         ("s3://wine/wines.parquet", sources.S3ArtifactDatasetSource),
     ],
 )
-def test_source_of_a_dataset(location, kind):
+def test_address_tells_the_source_of_a_dataset(location, kind):
     source = tracking.dataset_source(location)
     assert isinstance(source, kind)
     assert list(source.to_dict().values()) == [location]
@@ -180,13 +180,13 @@ def silent_server():
         connection.close()
 
 
-def test_server_that_is_away(tmp_path):
+def test_server_that_is_away_is_said_in_one_line_soon(tmp_path):
     uri = f"http://127.0.0.1:{free_port()}"
     assert_one_line_soon(tmp_path, uri, "Connection refused")
 
 
 @pytest.mark.slow
-def test_server_that_never_answers(tmp_path, silent_server):
+def test_server_that_never_answers_is_said_in_one_line_soon(tmp_path, silent_server):
     assert_one_line_soon(tmp_path, silent_server, "Read timed out")
 
 
@@ -239,7 +239,7 @@ def as_a_user():
     return ("setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all")
 
 
-def test_read_only_folder(tmp_path):
+def test_read_only_folder_is_refused_in_one_line(tmp_path):
     tmp_path.chmod(0o555)
     begun = time.monotonic()
     done = run_command(*as_a_user(), sys.executable, PROJECT / "train.py", cwd=tmp_path)
@@ -249,7 +249,7 @@ def test_read_only_folder(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_read_only_store(new_store, run_script, tmp_path):
+def test_read_only_store_is_refused_in_one_line(new_store, run_script, tmp_path):
     assert run_script("train.py").status == 0
     for name, said in (
         ("mlflow.db", "readonly database"),

@@ -18,7 +18,7 @@ def experiment_tags(store):
     return client_of(store).get_experiment("0").tags
 
 
-def test_view_of_the_trainings(new_store, run_script):
+def test_view_of_the_trainings_shows_the_metric_and_the_parameters(new_store, run_script):
     assert run_script("train.py").status == 0
     view = json.loads(experiment_tags(new_store)[ui.PREFIX + KEY])
     assert view["searchFilter"] == "metrics.`rmse_unseen` > 0"

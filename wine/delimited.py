@@ -203,6 +203,7 @@ class DelimitedFile:
         text, options = self._start(positions, kinds, keep, strings_can_be_null=False)
         if text.is_at_end():
             return
+        schema = pa.schema([self.schema.field(position) for position in positions])
         done, n_blocks, percent = 0, 0, 0
         try:
             reader = pa.csv.open_csv(pa.PythonFile(text, "r"), **options)
@@ -216,20 +217,17 @@ class DelimitedFile:
                 n_blocks, before = n_blocks + len(blocks), percent
                 read = min(n_blocks * BLOCK_SIZE, self._file.tell())  # Arrow has read ahead.
                 percent = 100 * read // (self._file.size() or 1)
-                yield numbers, self._decode(cells, positions, done), passed, percent - before
+                yield numbers, self._decode(cells, schema, done), passed, percent - before
         except pa.ArrowInvalid:
             reason = f"a row has more than {BLOCK_SIZE / 2**20:g} MB; perhaps a quote is opened"
             reason += " there and not closed"
             if len(malformed) >= MAX_MALFORMED:
                 reason = f"{MAX_MALFORMED} rows have not {len(self.schema)} cells"
             self._source.refuse(f"{self._source.data} cannot be read: behind row {done}, {reason}")
-        none = pa.RecordBatch.from_pylist([], self._schema_of(positions))
+        none = pa.RecordBatch.from_pylist([], schema)
         yield np.arange(0), none, list(malformed), 100 - percent
 
-    def _schema_of(self, positions):
-        return pa.schema([self.schema.field(position) for position in positions])
-
-    def _decode(self, cells, positions, done):
+    def _decode(self, cells, schema, done):
         """Return the texts of a batch of bytes, under the names in the header."""
         try:
             columns = [pc.cast(column, pa.string()) for column in cells.columns]
@@ -238,7 +236,7 @@ class DelimitedFile:
                 f"{self._source.data} cannot be read: up to row {done}, some cell is not text in "
                 "utf-8; save the file as 'CSV UTF-8'"
             )
-        return pa.RecordBatch.from_arrays(columns, schema=self._schema_of(positions))
+        return pa.RecordBatch.from_arrays(columns, schema=schema)
 
 
 class _Text:

@@ -161,27 +161,17 @@ class Table:
         where = f"column {first.column!r}, row" if first.column else "row"
         more = f"; {len(invalid)} of {n_rows} rows are invalid" if len(invalid) > 1 else ""
         if first.column and not first.received.strip():
-            hint = f"; this leaves out the rows with empty cells: {self._dropna(invalid)}"
+            empty = {row.column for row in invalid if not row.received.strip()}
+            names = [
+                self.schema.names[position]
+                for column, position in zip(self.columns, self.positions, strict=True)
+                if column.name in empty
+            ]
+            command = _dropna(self.location, self.form, names)
+            hint = f"; this leaves out the rows with empty cells: {command}"
         elif first.column and re.search(r"[^\W\d_]", first.received):
             hint = "; a column of texts belongs in CATEGORIES in wine/dataset.py"
         self.refuse(f"{where} {first.number} of {self._source.data}: {first.fault}{more}{hint}")
-
-    def _dropna(self, invalid):
-        """Return the command that copies the table without the invalid rows with empty cells."""
-        empty = {row.column for row in invalid if row.column and not row.received.strip()}
-        names = [
-            self.schema.names[position]
-            for column, position in zip(self.columns, self.positions, strict=True)
-            if column.name in empty
-        ]
-        read = f"pd.read_parquet({self.location!r}"
-        if self.form:
-            read = f"pd.read_csv({self.location!r}"
-            read += f", sep={self.form.delimiter!r}" if self.form.delimiter != "," else ""
-            read += ", decimal=','" if self.form.decimal == "," else ""
-            read += ", encoding='utf-16'" if self.form.encoding == "UTF-16" else ""
-        write = f"dropna(subset={names}).to_csv('complete.csv', index=False)"
-        return f'python -c "import pandas as pd; {read}).{write}"'
 
     def batches(self, row_groups=None, only_needed=False):
         """Read the rows.
@@ -257,3 +247,15 @@ def _find(names, columns):
 def _fold(name):
     """Return a name without regard to case, blanks around it, and what stands for a blank."""
     return re.sub(r"[\s_.-]+", " ", name).strip().casefold()
+
+
+def _dropna(location, form, names):
+    """Return the command that copies a table without the rows in which columns are empty."""
+    read = f"pd.read_parquet({location!r}"
+    if form:
+        read = f"pd.read_csv({location!r}"
+        read += f", sep={form.delimiter!r}" if form.delimiter != "," else ""
+        read += ", decimal=','" if form.decimal == "," else ""
+        read += ", encoding='utf-16'" if form.encoding == "UTF-16" else ""
+    write = f"dropna(subset={names}).to_csv('complete.csv', index=False)"
+    return f'python -c "import pandas as pd; {read}).{write}"'
