@@ -21,7 +21,7 @@ def red_wines(n_rows):
 
 def metrics_of(table):
     reference = model.deciles(dataset.split(dataset.load(dataset.DATA)).X_train)
-    return drift.summarize(drift.count(table.to_numpy(), reference), reference)
+    return drift.summarize(drift.count(table, reference), reference)
 
 
 @pytest.mark.parametrize("n_rows", [20, 200, 2449])
@@ -40,11 +40,12 @@ def test_red_wines_are_unlike_the_training_wines(n_rows):
 
 def test_stability_index_of_a_known_shift_is_that_of_the_formula():
     reference = {"a": {"edges": list(range(11)), "shares": [0.1] * 10}}
-    rows = np.repeat(np.arange(10) + 0.5, [20, *[10] * 8, 0])[:, None]
+    rows = np.repeat(np.arange(10) + 0.5, [20, *[10] * 8, 0])
+    rows = pd.DataFrame({"a": rows})
     found = drift.summarize(drift.count(rows, reference), reference)
     p = np.array([0.2, *[0.1] * 8, 0.005])
     assert found["psi_a"] == pytest.approx(np.sum((p - 0.1) * np.log(p / 0.1)))
-    outside = np.array([[-1.0], [0.5], [11.0], [10.0]])
+    outside = pd.DataFrame({"a": [-1.0, 0.5, 11.0, 10.0]})
     assert drift.summarize(drift.count(outside, reference), reference)["outside_a"] == 0.5
 
 
@@ -54,12 +55,11 @@ def test_every_row_counts_whatever_batch_it_is_in():
     like, shifted = np.arange(20_000) % 10 + 0.5, np.full(20_000, 9.5)
     interleaved = np.where(np.arange(20_000) % 4 == 0, like, shifted)
     for rows in (interleaved, np.concatenate([like, like, like, shifted[:9_000]])):
-        whole = drift.count(rows[:, None], known)
-        assert (
-            drift.count(rows[:7, None], known).sum() + drift.count(rows[7:, None], known).sum()
-            == whole.sum()
+        whole, first, last = (
+            drift.count(pd.DataFrame({"a": part}), known) for part in (rows, rows[:7], rows[7:])
         )
-        assert whole[0, :10].sum() == len(rows)
+        assert (first + last).tolist() == whole.tolist()
+        assert (whole[0], whole[2:12].sum()) == (len(rows), len(rows))
         p = np.maximum(np.bincount(rows.astype(int), minlength=10), 0.5) / len(rows)
         found = drift.summarize(whole, known)["psi_a"]
         assert found == pytest.approx(np.sum((p - 0.1) * np.log(p / 0.1)))
@@ -81,3 +81,15 @@ def test_scoring_records_and_says_the_drift(score, store, model_uris):
     done = score(model_uris["huber"], "white.csv", "white-scored.csv")
     assert done.status == 0
     assert "unlike" not in done.err
+
+
+def test_categories_count_by_themselves():
+    known = model.deciles(pd.DataFrame({"a": ["x", "x", "y", np.nan], "b": [1.0, np.nan, 2, 3]}))
+    assert known["a"] == {"categories": ["x", "y"], "shares": [0.666667, 0.333333]}
+    table = pd.DataFrame({"a": ["x", "y", "z", np.nan], "b": [np.nan, 2.0, 9.0, 3.0]})
+    metrics = drift.summarize(drift.count(table, known), known)
+    assert (metrics["outside_a"], metrics["outside_b"], metrics["outside"]) == (0.25, 0.25, 0.25)
+    p, q = np.array([1, 1]) / 2, np.array([0.666667, 0.333333])
+    assert metrics["psi_a"] == pytest.approx(np.sum((p - q) * np.log(p / q)))
+    said = drift.unknown_texts(metrics, known, len(table))
+    assert said == "has texts that training has not seen: a in 1 of 4 rows"

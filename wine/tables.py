@@ -153,7 +153,8 @@ class Table:
             n_rows += len(batch.X) + len(batch.invalid)
         if invalid:
             self._refuse_rows(invalid, n_rows)
-        return pd.concat(read, ignore_index=True)
+        names = [each.name for each in self.columns]
+        return pd.concat(read or [pd.DataFrame([], columns=names, dtype=float)], ignore_index=True)
 
     def _refuse_rows(self, invalid, n_rows):
         """Refuse the table because of its invalid rows, and say what helps."""
