@@ -30,13 +30,13 @@ def train(params, split):
     """Fit, evaluate and record one model in the active run."""
     estimator = build(params["alpha"], params["epsilon"], params["max_iter"])
     converged = evaluation.fit(estimator, split, hint="raise max_iter")
-    scores = evaluation.evaluate(estimator, split)  # beside those of a baseline
+    scores, predicted = evaluation.evaluate(estimator, split)  # beside those of a baseline
     tracking.log_params(evaluation.get_params(estimator) | split.get_params() | params)
     test_set = tracking.log_inputs(split, params["data"])  # MLflow ties the metrics to it.
     tags = report.tags(estimator, params, split, scores, converged)
     info = model.log_model(estimator, split, tags=tags)
     mlflow.log_metrics(evaluation.flatten(scores, split), dataset=test_set, model_id=info.model_id)
-    for file_name, figure in plots.training(estimator, split).items():
+    for file_name, figure in plots.training(estimator, split, predicted).items():
         mlflow.log_figure(figure, file_name)
     mlflow.set_tags(tags)  # MLflow shows one of them as the run's description.
     report.print_summary(estimator, params, split, scores)

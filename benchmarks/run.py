@@ -1,6 +1,6 @@
 """Measure what the project costs beside what it cannot be cheaper than, and print one table.
 
-python -m benchmarks.run                    all sections, some thirty minutes
+python -m benchmarks.run                    all sections, some fifty minutes
 python -m benchmarks.run startup serving    these sections
 python -m benchmarks.run all --quick        small and few: shows that it works, measures nothing
 
@@ -36,7 +36,7 @@ import pyarrow.csv
 
 from benchmarks import classifier as classifiers
 from tests.helpers import ENTRY_POINTS, PROJECT, environment, free_port, start_server
-from wine import dataset
+from wine import dataset, trainings
 
 FLOOR = PROJECT / "benchmarks" / "floor"
 SCRIPTS = {"main": "train.py", "huber": "huber-train.py", "classifier": "clf-train.py"}
@@ -51,10 +51,13 @@ class Size(NamedTuple):
     trials: tuple  # of a sweep
     wines: tuple  # in a table to score
     seeds: int  # of the classifiers' folds
+    tables: tuple  # the wines in each table to train on
 
 
-FULL = Size(7, 20, 50, (25, 100, 400), (100_000, 1_000_000, 10_000_000), 8)
-QUICK = Size(1, 1, 5, (2, 4, 8), (1_000, 5_000, 20_000), 1)
+FULL = Size(
+    7, 20, 50, (25, 100, 400), (100_000, 1_000_000, 10_000_000), 8, (10_000, 100_000, 1_000_000)
+)
+QUICK = Size(1, 1, 5, (2, 4, 8), (1_000, 5_000, 20_000), 1, (500, 1_000))
 
 
 class Finished(NamedTuple):
@@ -212,18 +215,20 @@ def sweep(folder, size):
         yield line(f"sweep, {n} trials / {less} trials", seconds[n], seconds[less], "s", n / less)
 
 
-def write_wines(path, n):
+def write_wines(path, n, target=False):
     """Write a table of n wines, numbered and all different: the project's own, varied by 2 %.
 
     A forest predicts repeated wines in half the time that it takes for different ones, as the same
     branches of its trees stay in the processor's cache.
     """
     rng = np.random.default_rng(42)
-    wines = pd.read_csv(PROJECT / "wine-quality.csv").drop(columns="quality")
+    wines = pd.read_csv(PROJECT / "wine-quality.csv")
     with pa.OSFile(str(path), "wb") as file:
         for start in range(0, n, 100_000):
-            rows = wines.sample(min(100_000, n - start), replace=True, random_state=rng)
+            drawn = wines.sample(min(100_000, n - start), replace=True, random_state=rng)
+            rows = drawn[dataset.FEATURES]
             rows = (rows * rng.normal(1, 0.02, rows.shape)).round(4)
+            rows = rows.assign(quality=drawn["quality"]) if target else rows
             rows.insert(0, "id", np.arange(start + 1, start + len(rows) + 1))
             options = pa.csv.WriteOptions(include_header=start == 0)
             pa.csv.write_csv(pa.Table.from_pandas(rows, preserve_index=False), file, options)
@@ -264,6 +269,35 @@ def score(folder, size):
     yield line(what, more, peak, "MB", 1 + 50 / peak)
 
 
+def large(folder, size):
+    """Compare each training on larger and larger tables with a script of some twenty lines."""
+    script = PROJECT / "benchmarks" / "plain.py"
+    for n in size.tables:
+        data = f"{folder}/train-{n}.csv"
+        write_wines(data, n, target=True)
+        for name in ENTRY_POINTS:
+            params = trainings.defaults(trainings.load(name)).values()
+            ours = (sys.executable, PROJECT / SCRIPTS[name], *params, data)
+            runs = []
+            for _ in range(max(1, size.repeats // 2)):
+                store = fresh(folder)
+                plain = run(sys.executable, script, name, data, cwd=fresh(folder))
+                runs.append((run(*ours, cwd=store), plain))
+            goals = {"processor": ("s", 1.4 if name == "classifier" else 1.3)}
+            for what, (unit, goal) in (goals | {"megabytes": ("MB", 1.5)}).items():
+                value, beside = (
+                    statistics.median(getattr(each, what) for each in side)
+                    for side in zip(*runs, strict=True)
+                )
+                label = f"train, {name} / plain script, {n:,} wines, {what}"
+                yield line(label, value, beside, unit, goal if n == size.tables[-1] else None)
+            if name == "main":
+                model = f"runs:/{runs[-1][0].output.split('runs:/')[1].split('/')[0]}/model"
+                promote = (sys.executable, PROJECT / "promote.py", model, "large", "true", data)
+                peak = run(*promote, cwd=store).megabytes
+                yield line(f"promote, main, {n:,} wines, peak / 1,500 MB", peak, 1500, "MB", 1)
+
+
 def classifier(folder, size):
     """Show how the threshold is chosen and compare the classifier, in tables of their own."""
     threshold, scores = classifiers.choose_threshold(size.seeds)
@@ -273,7 +307,7 @@ def classifier(folder, size):
     return []
 
 
-SECTIONS = {each.__name__: each for each in (startup, serving, sweep, score, classifier)}
+SECTIONS = {each.__name__: each for each in (startup, serving, sweep, score, large, classifier)}
 
 
 def main():

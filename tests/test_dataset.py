@@ -118,6 +118,20 @@ def test_unseen_wines_have_no_copy_in_training(wines):
     assert split.unseen.tolist() == [wine not in train for wine in test]
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_unseen_rows_of_a_table_with_many_copies_and_missing_values(seed):
+    rng = np.random.default_rng(seed)
+    values = rng.choice([-1.5, -0.0, 0.0, 1e30, np.nan], (200, len(dataset.FEATURES)))
+    table = pd.DataFrame(values, columns=dataset.FEATURES).sample(400, replace=True, random_state=0)
+    table = table.reset_index(drop=True)
+    table["quality"] = rng.integers(5, 7, 400)
+    split = dataset.split(table)
+    seen = pd.MultiIndex.from_frame(split.X_train.assign(quality=split.y_train))
+    tested = pd.MultiIndex.from_frame(split.X_test.assign(quality=split.y_test))
+    assert split.unseen.tolist() == (~tested.isin(seen)).tolist()
+    assert 0 < split.unseen.sum() < len(tested)
+
+
 @pytest.mark.parametrize("random_state", range(3))
 def test_split_refuses_one_value_only(wines, random_state):
     same = wines[wines["quality"] == 6].head(40)

@@ -37,7 +37,7 @@ def test_published_results_are_reproduced(wines, alpha, l1_ratio, rmse, mae, r2)
     split = main.split(wines)
     estimator = main.build(alpha, l1_ratio)
     assert evaluation.fit(estimator, split, hint="")
-    scores = evaluation.evaluate(estimator, split)
+    scores, _ = evaluation.evaluate(estimator, split)
     assert scores["test"].to_dict() == pytest.approx({"rmse": rmse, "mae": mae, "r2": r2}, abs=1e-9)
 
 
@@ -58,7 +58,7 @@ class Line(RegressorMixin, BaseEstimator):
 
 
 def test_metrics_of_a_regressor_are_those_computed_by_hand(split):
-    scores = evaluation.evaluate(Line(), split)
+    scores, _ = evaluation.evaluate(Line(), split)
     errors = np.array([0.0, 0.0, 1.5, 1.0])  # 4, 6, 7.5 and 9 instead of 4, 6, 6 and 8
     assert list(scores.index) == list(REGRESSOR)
     assert scores.loc["rmse", "test"] == pytest.approx(np.sqrt((errors**2).mean()))
@@ -78,13 +78,13 @@ def test_main_metric_is_what_its_scorer_computes(wines, script):
     estimator.fit(split.X_train, split.y_train)
     metric = evaluation.main_metric(estimator)
     score = get_scorer(metric.scoring)(estimator, split.X_test, split.y_test)
-    scores = evaluation.evaluate(estimator, split)
+    scores, _ = evaluation.evaluate(estimator, split)
     assert metric.sign * score == pytest.approx(scores.loc[metric.name, "test"])
 
 
 def test_metrics_of_unseen_wines_need_two_different_values(split):
     split = split._replace(unseen=np.array([False, True, True, False]))
-    assert evaluation.evaluate(Line(), split)["unseen"].isna().all()
+    assert evaluation.evaluate(Line(), split)[0]["unseen"].isna().all()
 
 
 def test_estimator_that_cannot_be_fitted_is_refused(split):

@@ -23,7 +23,8 @@ def test_plots_show_the_unseen_wines_beside_all_test_wines(project, model_uris, 
         (main, wine_split, ("all 1225 test wines", "the 886 unseen of them")),
         (classifier, split, ("all 980 test wines", "the 694 unseen of them")),
     ):
-        figures = plots.training(estimator, each)
+        scores, predicted = evaluation.evaluate(estimator, each)
+        figures = plots.training(estimator, each, predicted)
         two = [file for file in figures if "residuals" in file or "curve" in file]
         assert two
         for file in two:
@@ -32,7 +33,7 @@ def test_plots_show_the_unseen_wines_beside_all_test_wines(project, model_uris, 
                 *labels
             ]
             assert evaluation.name(estimator) in figures[file].axes[0].get_title()
-    auc = evaluation.evaluate(classifier, split).loc["roc_auc"]
+    auc = scores.loc["roc_auc"]
     legend = figures["roc-curve.png"].axes[0].get_legend().get_texts()
     assert f"AUC = {auc['test']:.2f}" in legend[0].get_text()
     assert f"AUC = {auc['unseen']:.2f}" in legend[1].get_text()
@@ -42,7 +43,7 @@ def test_effects_are_those_of_one_standard_deviation(wine_split):
     """In ElasticNet's own units volatile acidity comes first, by its effect alcohol does."""
     elastic_net = importlib.import_module("train").build(0.01, 0.1)
     evaluation.fit(elastic_net, wine_split, hint="")
-    ranked = bars(plots.training(elastic_net, wine_split)["effects.png"])
+    ranked = bars(draw(elastic_net, wine_split)["effects.png"])
     assert list(ranked)[-1] == "alcohol"
     before, after = wine_split.X_train, wine_split.X_train.copy()
     after["alcohol"] += before["alcohol"].std(ddof=0)
@@ -51,9 +52,30 @@ def test_effects_are_those_of_one_standard_deviation(wine_split):
 
     huber = importlib.import_module("huber-train").build(0.0001, 1.35, 100)
     evaluation.fit(huber, wine_split, hint="")
-    ranked = bars(plots.training(huber, wine_split)["effects.png"])
+    ranked = bars(draw(huber, wine_split)["effects.png"])
     change = huber.predict(after) - huber.predict(before)
     assert ranked["alcohol"] == pytest.approx(change.mean())
+
+
+@pytest.mark.parametrize("name", ["train", "clf-train"])
+def test_title_says_where_only_a_sample_is_shown(monkeypatch, name):
+    script = importlib.import_module(name)
+    split = script.split(dataset.load(dataset.DATA))
+    estimator = script.build(*(1.0, 0.1) if name == "train" else (2, 3))
+    evaluation.fit(estimator, split, hint="")
+    whole = draw(estimator, split)
+    monkeypatch.setattr(plots, "MAX_ROWS", 500)
+    sampled = {"predicted-against-measured.png", "residuals.png", "importances.png"}
+    for file_name, figure in draw(estimator, split).items():
+        (ax,) = figure.axes
+        assert ("\na sample of 500 wines" in ax.get_title()) == (file_name in sampled)
+        assert "sample" not in whole[file_name].axes[0].get_title()
+        assert [len(dots.get_offsets()) for dots in ax.collections] in ([], [500, 500])
+
+
+def draw(estimator, split):
+    """Return the figures of a fitted estimator."""
+    return plots.training(estimator, split, evaluation.predict(estimator, split.X_test))
 
 
 def bars(figure):

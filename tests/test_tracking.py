@@ -9,6 +9,8 @@ import threading
 import time
 
 import mlflow
+import numpy as np
+import pandas as pd
 import pytest
 import sqlalchemy
 from mlflow.data import sources
@@ -71,6 +73,23 @@ def test_dataset_that_another_run_logs_at_the_same_time_is_logged(new_store):
     for run_id in (run.info.run_id, *others):
         (logged,) = client.get_run(run_id).inputs.dataset_inputs
         assert logged.dataset.name == "wine-quality-training"
+
+
+@pytest.mark.parametrize("missing", [False, True])
+def test_datasets_are_described_as_mlflow_describes_them(missing):
+    """Only the way is another: MLflow tests each cell in Python, too slowly for a large table."""
+    split = wine_dataset.split(wine_dataset.load(wine_dataset.DATA))
+    if missing:
+        colors = pd.Series(["red", "white", None], dtype="str").sample(3673, replace=True)
+        split.X_train["color"] = colors.array
+        split.X_train.loc[split.X_train["pH"] > 3.5, ["pH", "alcohol"]] = np.nan
+    described, _ = tracking.datasets(split, wine_dataset.DATA)
+    table = split.X_train.assign(quality=split.y_train.astype("float64"))
+    expected = mlflow.data.from_pandas(
+        table, source=described.source, targets="quality", name="wine-quality-training"
+    )
+    assert described.to_dict() == expected.to_dict()
+    assert ('"required": false' in described.to_dict()["schema"]) == missing
 
 
 @pytest.mark.parametrize("status", ["FINISHED", "FAILED", "KILLED"])

@@ -261,8 +261,10 @@ def split(table, y=None, *, test_size=0.25, random_state=40):
             f"data: received {count(len(table))}, allowed are {int(1 / test_size) + 1} or more, "
             f"as {test_size:.0%} of them are kept for the test"
         )
-    X_train, X_test, y_train, y_test = train_test_split(
-        table[FEATURES], y, test_size=test_size, random_state=random_state
+    X, columns = table[FEATURES], [*FEATURES, y.name]
+    identical = X.assign(**{y.name: y}).groupby(columns, sort=False, dropna=False).ngroup()
+    X_train, X_test, y_train, y_test, seen, tested = train_test_split(
+        X, y, identical, test_size=test_size, random_state=random_state
     )
     for kind, values in (("training", y_train), ("test", y_test)):
         if values.nunique() == 1:
@@ -270,8 +272,6 @@ def split(table, y=None, *, test_size=0.25, random_state=40):
                 f"data: received {count(len(values), kind)} with {y.name} {values.iloc[0]} only, "
                 "allowed are at least two different values"
             )
-    seen = pd.MultiIndex.from_frame(X_train.assign(**{y.name: y_train}))
-    unseen = ~pd.MultiIndex.from_frame(X_test.assign(**{y.name: y_test})).isin(seen)
-    unseen |= not IDENTICAL_ROWS_ARE_COPIES
+    unseen = np.isin(tested, seen, invert=True) | (not IDENTICAL_ROWS_ARE_COPIES)
     target_counts = table[TARGET].value_counts().sort_index()
     return Split(X_train, X_test, y_train, y_test, unseen, target_counts, test_size, random_state)

@@ -192,8 +192,45 @@ def baseline(estimator, split):
     return DummyRegressor(strategy="mean").fit(split.X_train, split.y_train)
 
 
+class Predictions(NamedTuple):
+    """What an estimator predicts for some rows.
+
+    Attributes
+    ----------
+    y_pred : ndarray, shape (n_rows,)
+        The numbers or the classes.
+    probabilities : ndarray, shape (n_rows, n_classes), or None
+        Those of a classifier, as `predict_proba` returns them.
+    """
+
+    y_pred: np.ndarray
+    probabilities: np.ndarray | None
+
+    def select(self, mask):
+        """Return the predictions for those rows of which a mask is True."""
+        return Predictions(*(None if each is None else each[mask] for each in self))
+
+
+def predict(estimator, X):
+    """Predict rows once for all that is computed and drawn of them.
+
+    Parameters
+    ----------
+    estimator : scikit-learn regressor or classifier
+        Fitted.
+    X : DataFrame, shape (n_rows, n_features)
+        The rows.
+
+    Returns
+    -------
+    Predictions
+    """
+    probabilities = estimator.predict_proba(X) if is_classifier(estimator) else None
+    return Predictions(estimator.predict(X), probabilities)
+
+
 def evaluate(estimator, split):
-    """Compute the metrics of a fitted estimator on the test set, beside those of a baseline.
+    """Predict the test set, and compute the metrics beside those of a baseline.
 
     Parameters
     ----------
@@ -204,32 +241,36 @@ def evaluate(estimator, split):
 
     Returns
     -------
-    DataFrame
+    scores : DataFrame
         It has a row for each metric (rmse, mae, r2; or accuracy, recall, precision, f1, roc_auc,
         average_precision; the macro averages where the classes are not 0 and 1) and three columns.
         `test` is computed on the whole test set, `unseen` on the test rows without an identical
         copy in the training set. `baseline` is the test metric of a model that always predicts the
         mean or the majority of the training set. `unseen` is NaN if fewer than two different values
         are left, as the metrics are not defined then.
+    predicted : Predictions
+        Those for the test set.
 
     Examples
     --------
     >>> from sklearn.linear_model import LinearRegression
     >>> from wine import dataset
     >>> split = dataset.split(dataset.load(dataset.DATA))
-    >>> evaluate(LinearRegression().fit(split.X_train, split.y_train), split).round(2)
+    >>> model = LinearRegression().fit(split.X_train, split.y_train)
+    >>> evaluate(model, split)[0].round(2)
           test  unseen  baseline
     rmse  0.74    0.72      0.88
     mae   0.58    0.56      0.67
     r2    0.29    0.32     -0.00
     """
-    X, y, unseen = split.X_test, split.y_test, split.unseen
-    evaluate_on = _classifier_metrics if is_classifier(estimator) else _regressor_metrics
-    columns = {"test": evaluate_on(estimator, X, y)}
+    y, unseen, predicted = split.y_test, split.unseen, predict(estimator, split.X_test)
+    compute = _classifier_metrics if is_classifier(estimator) else _regressor_metrics
+    columns = {"test": compute(estimator, y, *predicted)}
     if y[unseen].nunique() > 1:
-        columns["unseen"] = evaluate_on(estimator, X[unseen], y[unseen])
-    columns["baseline"] = evaluate_on(baseline(estimator, split), X, y)
-    return pd.DataFrame(columns, columns=list(METRIC_NAMES))
+        columns["unseen"] = compute(estimator, y[unseen], *predicted.select(unseen))
+    answers = predict(baseline(estimator, split), split.X_test)
+    columns["baseline"] = compute(estimator, y, *answers)
+    return pd.DataFrame(columns, columns=list(METRIC_NAMES)), predicted
 
 
 def flatten(scores, split):
@@ -259,8 +300,7 @@ def flatten(scores, split):
     }
 
 
-def _regressor_metrics(estimator, X, y):
-    y_pred = estimator.predict(X)
+def _regressor_metrics(estimator, y, y_pred, probabilities):
     return {
         "rmse": metrics.root_mean_squared_error(y, y_pred),
         "mae": metrics.mean_absolute_error(y, y_pred),
@@ -268,8 +308,7 @@ def _regressor_metrics(estimator, X, y):
     }
 
 
-def _classifier_metrics(estimator, X, y):
-    probabilities, y_pred = estimator.predict_proba(X), estimator.predict(X)
+def _classifier_metrics(estimator, y, y_pred, probabilities):
     # Of several classes, the metrics of each against the others are averaged.
     average = {"pos_label": 1} if is_binary(estimator) else {"average": "macro"}
     options = average | {"zero_division": 0}

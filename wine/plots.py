@@ -6,6 +6,7 @@ import numbers
 from sklearn import metrics
 from sklearn.base import is_classifier
 from sklearn.inspection import permutation_importance
+from sklearn.utils import resample
 
 import joblib
 import numpy as np
@@ -15,13 +16,15 @@ from matplotlib.figure import Figure
 from wine.dataset import NOUN, TARGET_SCALE
 from wine.evaluation import final_step, is_binary, main_metric, name
 
+MAX_ROWS = 10_000  # Of more rows, a plot that takes time for each of them shows a sample.
+
 
 def new_figure(width=6.4, height=4.8, dpi=150):
     """Return an empty figure, of a size in inches, whose labels do not overlap."""
     return Figure(figsize=(width, height), dpi=dpi, layout="constrained")
 
 
-def training(estimator, split):
+def training(estimator, split, predicted):
     """Draw the predictions on the test set, and what the model has learned.
 
     All test rows are shown beside the unseen ones, which have no identical copy in the training
@@ -34,13 +37,15 @@ def training(estimator, split):
         Fitted. The curves of a classifier are only drawn where it knows the classes 0 and 1.
     split : wine.dataset.Split
         The table, split.
+    predicted : wine.evaluation.Predictions
+        Those for the test set.
 
     Returns
     -------
     dict
         A matplotlib Figure for each file name.
     """
-    subsets = _test_subsets(split)
+    subsets = _test_subsets(split, predicted)
     if is_classifier(estimator):
         figures = {"confusion-matrix.png": _confusion_matrix(estimator, *subsets[0])}
         if is_binary(estimator):
@@ -55,37 +60,41 @@ def training(estimator, split):
         }
     if hasattr(final_step(estimator), "coef_"):
         return figures | {"effects.png": _effects(estimator, split)}
-    return figures | {"importances.png": _importances(estimator, *subsets[-1])}
+    label, y, _ = subsets[-1]
+    X = split.X_test.loc[y.index]
+    return figures | {"importances.png": _importances(estimator, label, X, y)}
 
 
-def _test_subsets(split):
-    """Return label, features and target of all test rows, and of the unseen ones among them."""
-    subsets = [(f"all {len(split.y_test)} test {NOUN}s", split.X_test, split.y_test)]
-    X, y = split.X_test[split.unseen], split.y_test[split.unseen]
+def _test_subsets(split, predicted):
+    """Return label, target and predictions of all test rows, and of the unseen ones among them."""
+    subsets = [(f"all {len(split.y_test)} test {NOUN}s", split.y_test, predicted)]
+    y = split.y_test[split.unseen]
     if y.nunique() > 1:
-        subsets.append((f"the {len(y)} unseen of them", X, y))
+        subsets.append((f"the {len(y)} unseen of them", y, predicted.select(split.unseen)))
     return subsets
 
 
-def _new_plot(estimator, title):
+def _new_plot(estimator, title, n_rows=0):
+    """Return a figure and its axes; the title says whether only a sample of the rows is shown."""
+    title += f",\na sample of {MAX_ROWS:,} {NOUN}s" if n_rows > MAX_ROWS else ""
     figure = new_figure()
     return figure, figure.subplots(subplot_kw={"title": f"{name(estimator)}: {title}"})
 
 
-def _confusion_matrix(estimator, label, X, y):
+def _confusion_matrix(estimator, label, y, predicted):
     figure, ax = _new_plot(estimator, label)
     names = ["other", y.name] if is_binary(estimator) else estimator.classes_
     labels = {"labels": estimator.classes_, "display_labels": names}
     metrics.ConfusionMatrixDisplay.from_predictions(
-        y, estimator.predict(X), **labels, colorbar=False, ax=ax
+        y, predicted.y_pred, **labels, colorbar=False, ax=ax
     )
     return figure
 
 
 def _roc_curve(estimator, subsets):
     figure, ax = _new_plot(estimator, "ROC curve")
-    _plot_curves(metrics.RocCurveDisplay, estimator, subsets, _false_positive_rate, _recall, ax)
-    good = subsets[0][2].name
+    _plot_curves(metrics.RocCurveDisplay, subsets, _false_positive_rate, _recall, ax)
+    good = subsets[0][1].name
     ax.set(
         xlabel=f"share of the others called {good}", ylabel=f"share of the {good} that are found"
     )
@@ -94,7 +103,7 @@ def _roc_curve(estimator, subsets):
 
 def _precision_recall_curve(estimator, subsets):
     figure, ax = _new_plot(estimator, "precision-recall curve")
-    _plot_curves(metrics.PrecisionRecallDisplay, estimator, subsets, _recall, _precision, ax)
+    _plot_curves(metrics.PrecisionRecallDisplay, subsets, _recall, _precision, ax)
     ax.set(xlabel="recall", ylabel="precision")
     return figure
 
@@ -111,11 +120,10 @@ def _precision(y, y_pred):
     return metrics.precision_score(y, y_pred, zero_division=0)
 
 
-def _plot_curves(display, estimator, subsets, x_metric, y_metric, ax):
+def _plot_curves(display, subsets, x_metric, y_metric, ax):
     """Plot a curve for each subset, and the point on it of the classes that are predicted."""
-    for number, (label, X, y) in enumerate(subsets, start=1):
-        is_last = number == len(subsets)
-        y_score, y_pred = estimator.predict_proba(X)[:, 1], estimator.predict(X)
+    for number, (label, y, (y_pred, probabilities)) in enumerate(subsets, start=1):
+        is_last, y_score = number == len(subsets), probabilities[:, 1]
         display.from_predictions(y, y_score, name=label, plot_chance_level=is_last, ax=ax)
         label = "the predicted classes" if is_last else None
         ax.plot(x_metric(y, y_pred), y_metric(y, y_pred), "ko", label=label)
@@ -123,26 +131,27 @@ def _plot_curves(display, estimator, subsets, x_metric, y_metric, ax):
 
 
 def _predicted_against_measured(estimator, subsets):
-    figure, ax = _new_plot(estimator, "measured and predicted")
-    _plot_errors("actual_vs_predicted", estimator, subsets, ax)
-    ax.set_ylabel(f"measured {subsets[0][2].name}, {TARGET_SCALE}")
+    figure, ax = _new_plot(estimator, "measured and predicted", len(subsets[0][1]))
+    _plot_errors("actual_vs_predicted", subsets, ax)
+    ax.set_ylabel(f"measured {subsets[0][1].name}, {TARGET_SCALE}")
     return figure
 
 
 def _residuals(estimator, subsets):
-    figure, ax = _new_plot(estimator, "residuals")
-    _plot_errors("residual_vs_predicted", estimator, subsets, ax)
+    figure, ax = _new_plot(estimator, "residuals", len(subsets[0][1]))
+    _plot_errors("residual_vs_predicted", subsets, ax)
     ax.set_ylabel("measured minus predicted")
     return figure
 
 
-def _plot_errors(kind, estimator, subsets, ax):
-    for (label, X, y), color in zip(subsets, ("tab:gray", "tab:blue"), strict=False):
+def _plot_errors(kind, subsets, ax):
+    for (label, y, predicted), color in zip(subsets, ("tab:gray", "tab:blue"), strict=False):
         metrics.PredictionErrorDisplay.from_predictions(
             y,
-            estimator.predict(X),
+            predicted.y_pred,
             kind=kind,
-            subsample=None,
+            subsample=MAX_ROWS,
+            random_state=42,
             scatter_kwargs={"alpha": 0.3, "color": color, "label": label, "s": 12},
             ax=ax,
         )
@@ -167,8 +176,10 @@ def _effects(estimator, split):
 
 def _importances(estimator, label, X, y):
     """Draw the permutation importances (Breiman, Machine Learning 45:5-32, 2001)."""
-    figure, ax = _new_plot(estimator, "permutation importance")
+    figure, ax = _new_plot(estimator, "permutation importance", len(y))
     metric = main_metric(estimator)
+    if len(y) > MAX_ROWS:
+        X, y = resample(X, y, replace=False, n_samples=MAX_ROWS, random_state=42)
     with joblib.parallel_config("threading", n_jobs=-1):
         drops = permutation_importance(
             estimator, X, y, scoring=metric.scoring, n_repeats=5, random_state=42

@@ -11,6 +11,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import mlflow
+import pandas as pd
 from mlflow.data import sources
 from mlflow.entities import Metric, Param
 from mlflow.exceptions import MlflowException
@@ -212,24 +213,22 @@ def datasets(split, data):
     -------
     training_set, test_set : mlflow.data.pandas_dataset.PandasDataset
     """
-    return tuple(
-        mlflow.data.from_pandas(
-            # MLflow warns of whole-number columns, which cannot hold a missing value.
-            _numbers_as_floats(X.assign(**{y.name: y})),
-            source=dataset_source(locate(data)),
-            targets=y.name,
-            name=f"{Path(data).stem}-{context}",
-        )
-        for X, y, context in (
-            (split.X_train, split.y_train, "training"),
-            (split.X_test, split.y_test, "test"),
-        )
+    return (
+        _dataset(split.X_train, split.y_train, data, "training"),
+        _dataset(split.X_test, split.y_test, data, "test"),
     )
 
 
-def _numbers_as_floats(table):
-    numbers = table.select_dtypes("number").columns
-    return table.astype(dict.fromkeys(numbers, "float64"))
+def _dataset(X, y, data, context):
+    # MLflow warns of whole-number columns, which cannot hold a missing value.
+    rows = X.assign(**{y.name: y.astype("float64") if pd.api.types.is_numeric_dtype(y) else y})
+    options = {"source": dataset_source(locate(data)), "targets": y.name}
+    dataset = mlflow.data.from_pandas(rows, **options, name=f"{Path(data).stem}-{context}")
+    # For its schema, MLflow would test each cell in Python: eleven seconds for a million wines. The
+    # first row in which a column has no value, or else the first of all, tells the same.
+    few = rows.loc[rows.isna().idxmax().unique()]
+    dataset.schema = mlflow.data.from_pandas(few, **options).schema
+    return dataset
 
 
 def log_input(dataset, context, model=None):
