@@ -106,7 +106,7 @@ def test_description_and_tags_say_the_estimator_and_the_metrics(
     own = ("estimator", "converged", "mlflow.note.content")
     assert [model.tags[name] for name in own] == [tags[name] for name in own]
     assert description.startswith(f"**{estimator}**")
-    assert "only 20 wines are rated 3 and 5 are rated 9" in description
+    assert "only 20 wines of quality 3, and 5 of quality 9" in description
     for name, value in recorded[entry_point].data.metrics.items():
         if not name.startswith("n_"):
             assert f"{value:.4f}" in description

@@ -101,6 +101,7 @@ def test_file_that_goes_bad_later_is_refused(score, model_uris, store, large):
         (["MODEL", "none.csv", "scored.csv"], ["input: received 'none.csv'", "no such file"]),
         (["MODEL", "no/wines.csv", "scored.csv"], ["input: received 'no/wines.csv'"]),
         (["MODEL", "wines.csv", "no/scored.csv"], ["output: ", "no/scored.csv"]),
+        (["MODEL", "wines.csv", "abc://x/scored.csv"], ["output: received 'abc://x/scored.csv'"]),
         (["MODEL", "wines.csv", "wines.csv"], ["output: "]),
         (["MODEL", "wines.csv", "scored.xlsx"], ["output: ", "'scored.xlsx'", ".parquet"]),
         (["MODEL", "https://127.0.0.1:9/x", "scored.csv"], ["input: https://", "cannot be read"]),

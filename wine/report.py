@@ -137,4 +137,6 @@ def _rare(counts):
     if len(counts) > MANY_VALUES:
         return f"values of {TARGET} outside {counts.index[0]:g} to {counts.index[-1]:g}"
     (first, n_first), (last, n_last) = counts.nsmallest(2).sort_index().items()
-    return f"rare values: {count(n_first)} of {TARGET} {first}, and {n_last} of {TARGET} {last}"
+    return (
+        f"rare values: only {count(n_first)} of {TARGET} {first}, and {n_last} of {TARGET} {last}"
+    )

@@ -225,8 +225,8 @@ def _dataset(X, y, data, context):
     options = {"source": dataset_source(locate(data)), "targets": y.name}
     dataset = mlflow.data.from_pandas(rows, **options, name=f"{Path(data).stem}-{context}")
     # For its schema, MLflow would test each cell in Python: eleven seconds for a million wines. The
-    # first row in which a column has no value, or else the first of all, tells the same.
-    few = rows.loc[rows.isna().idxmax().unique()]
+    # first rows in which each column has no value, and in which it has one, tell the same.
+    few = rows.loc[pd.concat([rows.isna().idxmax(), rows.notna().idxmax()]).unique()]
     dataset.schema = mlflow.data.from_pandas(few, **options).schema
     return dataset
 

@@ -74,6 +74,10 @@ def resolve(output, source, overwrite, *, is_folder=False):
         if not os.path.isdir(os.path.dirname(location)):
             folder = os.path.dirname(location)
             raise UserError(f"output: received {output!r}, there is no folder {folder}")
+    try:
+        filesystem(location)
+    except (ValueError, OSError) as error:
+        raise UserError(f"output: received {output!r}, which cannot be reached: {error}") from error
     for each in (location, location + REJECTED):
         if _is_same(each, source):
             raise UserError(f"output: {each} is the input, allowed is another name")

@@ -19,7 +19,7 @@ from typing import NamedTuple
 from pyarrow.fs import FileSelector, FileType
 
 from wine import UserError, process
-from wine.files import PROJECT, filesystem, locate
+from wine.files import DOWNLOADED, PROJECT, Source, filesystem, locate
 from wine.scoring import engine, output
 from wine.scoring.counts import Counts
 
@@ -93,11 +93,14 @@ def list_parts(data, model):
 
 def _list_files(location, data):
     """Return the size of each file by its path in the folder; None if the table is a file."""
-    files, path = filesystem(location)
-    info = files.get_file_info(path)
-    if info.type != FileType.Directory:
-        return {None: info.size or 0}
-    found = files.get_file_info(FileSelector(path, recursive=True))
+    if location.startswith(DOWNLOADED):
+        return {None: 0}
+    with Source(data, "input").reading():
+        files, path = filesystem(location)
+        info = files.get_file_info(path)
+        if info.type != FileType.Directory:
+            return {None: info.size or 0}
+        found = files.get_file_info(FileSelector(path, recursive=True))
     sizes = {each.path[len(path) :].strip("/"): each.size for each in found if each.is_file}
     names = [name for name in sorted(sizes) if sizes[name] and not re.search(r"(^|/)[._]", name)]
     if not names:
