@@ -132,23 +132,17 @@ def test_table_is_trained_on_scored_promoted_and_swept(copy):
         probabilities = scored[[f"probability_{each}" for each in np.unique(table["target"])]]
         np.testing.assert_allclose(probabilities.sum(axis=1), 1)
 
+    if "heating" in table:
+        unknown = table.head(100).assign(heating=["coal"] * 30 + ["gas"] * 70)
+        unknown.to_csv(folder / "coal.csv", index=False)
+        done = run("score.py", model, "coal.csv", "coal-scored.csv")
+        assert counts(done.out) == (100, 0)
+        said = "input: coal.csv has texts that training has not seen: heating in 30 of 100 rows\n"
+        assert said in done.err
+
     assert "Promoted: version 1" in run("promote.py", model, "champion").out
     if len(table) < 1000:
         assert "Best of 2 candidates" in run("sweep.py", entry_point, 2).out
-
-
-def test_texts_that_training_has_not_seen_are_counted_and_said(copy):
-    folder, table, run, _ = copy
-    if "heating" not in table:
-        pytest.skip("a table without texts")
-    model = re.search(r"runs:/\w+/model", run("huber-train.py").out)[0]
-    table.head(100).assign(heating=["coal"] * 30 + ["gas"] * 70).to_csv(
-        folder / "coal.csv", index=False
-    )
-    done = run("score.py", model, "coal.csv", "coal-scored.csv")
-    assert counts(done.out) == (100, 0)
-    said = "input: coal.csv has texts that training has not seen: heating in 30 of 100 rows\n"
-    assert said in done.err
 
 
 @pytest.mark.parametrize(

@@ -132,15 +132,15 @@ def load(data):
     table = source.read()
     if form := source.describe():
         print(f"data: {data} is read as: {form}", file=sys.stderr)
-    if n_missing := table[TARGET].isna().sum():
-        table = table.dropna(subset=TARGET, ignore_index=True)
-        print(f"data: {count(n_missing)} without {TARGET} left out of {data}", file=sys.stderr)
     for name in CATEGORIES:
         if (n_texts := table[name].nunique()) > MAX_CATEGORIES:
             raise UserError(
                 f"data: column {name!r} of {data} has {n_texts} different texts, allowed are up to "
                 f"{MAX_CATEGORIES}: a name, an ID or free text cannot be a category"
             )
+    if n_missing := table[TARGET].isna().sum():
+        table = table.dropna(subset=TARGET, ignore_index=True)
+        print(f"data: {count(n_missing)} without {TARGET} left out of {data}", file=sys.stderr)
     if not HAS_LABELS:
         target = table[TARGET]
         if (target % 1 == 0).all() and target.abs().max() <= rows.MAX_INTEGER:

@@ -157,18 +157,22 @@ def _convert(cells, column, form):
         cells = to_texts(cells, null=None)
     if is_text(cells.type):
         cells = pc.utf8_trim(pc.cast(cells, pa.string()), " \t")
-        missing = pc.is_in(pc.fill_null(cells, ""), pa.array(column.missing, pa.string()))
-        missing = pc.or_(missing, pc.is_null(cells))
-    else:
-        # In a file of numbers that Arrow has read, only what it has taken for a null is missing.
-        missing = pc.is_null(cells, nan_is_null=form is None)
-    missing = np.array(missing) & bool(column.missing)
+    missing = _find_missing(cells, column, form) if column.missing else np.zeros(len(cells), bool)
     if column.is_text:
         is_empty = np.array(pc.equal(pc.fill_null(cells, ""), ""))
         return pc.if_else(pa.array(missing), None, cells).to_pandas(), missing | ~is_empty
     numbers = np.array(_to_floats(cells, form.decimal if form else "."))
     numbers = np.where(missing, np.nan, numbers) if missing.any() else numbers
     return numbers, missing | (np.abs(numbers) <= _limit(cells.type))
+
+
+def _find_missing(cells, column, form):
+    """Return which cells stand for a missing value."""
+    if is_text(cells.type):
+        missing = pc.is_in(cells, pa.array(column.missing, pa.string()))
+        return np.array(pc.or_(missing, pc.is_null(cells)))
+    # Of the numbers that Arrow has read from text, only what it has taken for a null is missing.
+    return np.array(pc.is_null(cells, nan_is_null=form is None))
 
 
 def _limit(kind):
@@ -213,10 +217,9 @@ def is_text(kind):
 
 
 def _to_floats(cells, decimal):
-    """Return the numbers of a column as an ndarray, NaN where a cell is none."""
+    """Return a column as numbers, NaN where a cell is none; texts have no blanks around them."""
     if not is_text(cells.type):
         return pc.fill_null(pc.cast(cells, pa.float64(), safe=False), np.nan)
-    cells = pc.utf8_trim(pc.cast(cells, pa.string()), " \t")
     if decimal == ",":
         cells = pc.if_else(pc.match_substring(cells, "."), None, cells)
         cells = pc.replace_substring(cells, ",", ".")

@@ -13,6 +13,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import time
 import uuid
 from typing import NamedTuple
 
@@ -81,7 +82,9 @@ def list_parts(data, model):
     table, parts = None, []
     for name, size in _list_files(location, data).items():
         file = location if name is None else f"{location}/{name}"
-        opened = engine.open_table(file, model) if table is None or size > BYTES_PER_PART else None
+        opened = None
+        if table is None or size > BYTES_PER_PART:
+            opened = engine.open_table(data if name is None else file, model)
         table = table or opened
         n_groups = 0 if opened is None or opened.form else len(opened.group_sizes)
         n_parts = max(1, min(n_groups, -(-size // BYTES_PER_PART)))
@@ -196,17 +199,14 @@ def score_parts(context, parts, table, model, location, overwrite):
     UserError
         If a file cannot be read to its end, or the output cannot be written.
     """
-    with output.partials(location) as folders, tempfile.TemporaryDirectory() as archives:
+    with output.partials(location) as folders:
+        for folder in folders:
+            files, path = filesystem(folder)
+            files.create_dir(f"{path}/{ATTEMPTS}")
+        suffix, shared = output.suffix(location), (model, table.schema, table.form, folders)
         try:
-            # The workers need this package, and one copy of the model each.
-            context.addPyFile(shutil.make_archive(f"{archives}/wine", "zip", PROJECT, "wine"))
-            for folder in folders:
-                files, path = filesystem(folder)
-                files.create_dir(f"{path}/{ATTEMPTS}")
-            shared = context.broadcast((model, table.schema, table.form, folders))
-            score = functools.partial(_score, shared, output.suffix(location))
             with _refusing("output", location):
-                results = _collect(context.parallelize(parts, len(parts)).map(score))
+                results = _wait(context, _run, context, parts, shared, suffix)
         except BaseException:
             _stop(context)  # Tasks would go on writing into the folders.
             raise
@@ -216,7 +216,7 @@ def score_parts(context, parts, table, model, location, overwrite):
                 raise UserError(result.error)
         with process.uninterrupted():
             scored, rejected = folders
-            _keep(scored, [result.file for result in results], output.suffix(location))
+            _keep(scored, [result.file for result in results], suffix)
             is_rejected = [result.file for result in results if result.counts.rejected]
             _keep(rejected, is_rejected, ".csv")
             output.publish(scored, rejected if is_rejected else None, location, overwrite)
@@ -246,18 +246,26 @@ def _score(shared, suffix, part):
         return _Result(file, Counts(), str(error))
 
 
-def _collect(results):
-    """Return the result of each task, while Ctrl-C can interrupt it.
+def _run(context, parts, shared, suffix):
+    """Run a task for each part, and return their results."""
+    with tempfile.TemporaryDirectory() as folder:
+        # The workers need this package, and one copy of the model each.
+        context.addPyFile(shutil.make_archive(f"{folder}/wine", "zip", PROJECT, "wine"))
+        score = functools.partial(_score, context.broadcast(shared), suffix)
+        return context.parallelize(parts, len(parts)).map(score).collect()
 
-    Spark works in a thread, as Ctrl-C in the middle of a call would break its connection.
-    """
+
+def _wait(context, run, *arguments):
+    """Return what a function returns; it runs in a thread, as Ctrl-C would break its connection."""
     with concurrent.futures.ThreadPoolExecutor(1) as thread:
-        working = thread.submit(results.collect)
+        working = thread.submit(run, *arguments)
         try:
             return working.result()
         except KeyboardInterrupt:
-            with contextlib.suppress(Py4JError, PySparkException):
-                results.context.cancelAllJobs()
+            while not working.done():  # It may not have begun yet.
+                with contextlib.suppress(Py4JError, PySparkException):
+                    context.cancelAllJobs()
+                time.sleep(0.1)
             raise
 
 
