@@ -84,7 +84,7 @@ def score_part(
     OSError
         If a file cannot be written.
     """
-    delimiter = table.form.delimiter if table.form else ","
+    delimiter = _delimiter(table)
     place, counts = {} if name is None else {"file": name}, Counts()
     with _writer(scored, suffix, table, model) as write, _open(rejected) as reject:
         reject.write(_csv_line([*place, "row", "reason", *table.schema.names], delimiter))
@@ -141,6 +141,11 @@ def score_file(table, model, location, overwrite):
         raise UserError(f"output: {location} cannot be written: {reason}") from error
 
 
+def _delimiter(table):
+    """Return what separates the cells of the CSV files that are written: what the input has."""
+    return table.form.delimiter if table.form else ","
+
+
 def _count(X, model, predictions):
     """Count some rows that were scored."""
     drifted = drift.count(X, model.deciles) if model.deciles else 0
@@ -172,13 +177,11 @@ def _without_text(batch, table):
 @contextlib.contextmanager
 def _writer(location, suffix, table, model):
     """Give a function that writes a batch and its predictions into a table of a format."""
-    fields, texts = list(table.schema), []
+    fields = list(table.schema)
     for column, position in zip(table.columns, table.positions, strict=True):
-        texts += [position] if column.is_text else []
-    for position in table.positions:
         # A text that is a number becomes one where the format tells the two apart.
         name, kind = fields[position].name, fields[position].type
-        if suffix == ".parquet" and rows.is_text(kind) and position not in texts:
+        if suffix == ".parquet" and rows.is_text(kind) and not column.is_text:
             fields[position] = pa.field(name, pa.float64())
     predicted = {1: pa.float64(), 2: pa.int64()}.get(len(model.outputs), pa.string())
     kinds = [predicted] + [pa.float64()] * (len(model.outputs) - 1)
@@ -206,7 +209,7 @@ def _writer(location, suffix, table, model):
                 pa.RecordBatch.from_arrays(columns_of(*read), schema=schema)
             )
         return
-    delimiter = table.form.delimiter if table.form else ","
+    delimiter = _delimiter(table)
     with _open(location, "gzip" if suffix == ".csv.gz" else None) as file:
         file.write(_csv_line(schema.names, delimiter))
 
