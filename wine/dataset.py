@@ -50,7 +50,8 @@ class Split(NamedTuple):
     y_train, y_test : Series, shapes (n_train,) and (n_test,)
         What is to be predicted: numbers, or texts.
     unseen : ndarray of bool, shape (n_test,)
-        True for each test row of which the training rows hold no identical copy.
+        True for each test row of which neither the training rows nor the test rows before it hold
+        an identical copy.
     target_counts : Series of int64, indexed by the target's values
         How many rows of the whole table have each value, from the lowest value up.
     test_size : float
@@ -221,6 +222,30 @@ def classes(table, threshold, name):
     return (table[TARGET] >= threshold).astype("int64").rename(name)
 
 
+def group_identical(X):
+    """Number the groups of identical rows, which count as copies of one another.
+
+    Parameters
+    ----------
+    X : DataFrame, shape (n_rows, n_features)
+        The rows.
+
+    Returns
+    -------
+    Series of int64, shape (n_rows,)
+        Rows with the same values, or missing values in the same places, have the same number. Each
+        row has a number of its own if `IDENTICAL_ROWS_ARE_COPIES` is False.
+
+    Examples
+    --------
+    >>> group_identical(pd.DataFrame({"alcohol": [9.5, 12.0, 9.5]})).to_list()
+    [0, 1, 0]
+    """
+    if not IDENTICAL_ROWS_ARE_COPIES:
+        return pd.Series(np.arange(len(X)), X.index)
+    return X.groupby(list(X.columns), dropna=False).ngroup()
+
+
 def split(table, y=None, *, test_size=0.25, random_state=40):
     """Split a table for training and testing.
 
@@ -249,7 +274,7 @@ def split(table, y=None, *, test_size=0.25, random_state=40):
     --------
     >>> parts = split(load(DATA))
     >>> parts.X_train.shape, parts.X_test.shape, int(parts.unseen.sum())
-    ((3673, 11), (1225, 11), 886)
+    ((3673, 11), (1225, 11), 845)
     """
     if y is None and HAS_LABELS:
         raise UserError(
@@ -261,10 +286,9 @@ def split(table, y=None, *, test_size=0.25, random_state=40):
             f"data: received {count(len(table))}, allowed are {int(1 / test_size) + 1} or more, "
             f"as {test_size:.0%} of them are kept for the test"
         )
-    X, columns = table[FEATURES], [*FEATURES, y.name]
-    identical = X.assign(**{y.name: y}).groupby(columns, sort=False, dropna=False).ngroup()
+    X = table[FEATURES]
     X_train, X_test, y_train, y_test, seen, tested = train_test_split(
-        X, y, identical, test_size=test_size, random_state=random_state
+        X, y, group_identical(X), test_size=test_size, random_state=random_state
     )
     for kind, values in (("training", y_train), ("test", y_test)):
         if values.nunique() == 1:
@@ -272,6 +296,6 @@ def split(table, y=None, *, test_size=0.25, random_state=40):
                 f"data: received {count(len(values), kind)} with {y.name} {values.iloc[0]} only, "
                 "allowed are at least two different values"
             )
-    unseen = np.isin(tested, seen, invert=True) | (not IDENTICAL_ROWS_ARE_COPIES)
+    unseen = np.isin(tested, seen, invert=True) & ~tested.duplicated().to_numpy()
     target_counts = table[TARGET].value_counts().sort_index()
     return Split(X_train, X_test, y_train, y_test, unseen, target_counts, test_size, random_state)

@@ -244,10 +244,11 @@ def evaluate(estimator, split):
     scores : DataFrame
         It has a row for each metric (rmse, mae, r2; or accuracy, recall, precision, f1, roc_auc,
         average_precision; the macro averages where the classes are not 0 and 1) and three columns.
-        `test` is computed on the whole test set, `unseen` on the test rows without an identical
-        copy in the training set. `baseline` is the test metric of a model that always predicts the
-        mean or the majority of the training set. `unseen` is NaN if fewer than two different values
-        are left, as the metrics are not defined then.
+        `test` is computed on the whole test set, `unseen` on the different test rows without an
+        identical copy in the training set. `unseen` is NaN if fewer than two different values
+        are left, as the metrics are not defined then. `baseline` is the metric of a model that
+        always predicts the mean or the majority of the training set, on the unseen rows; if these
+        have no metrics, on the whole test set.
     predicted : Predictions
         Those for the test set.
 
@@ -263,13 +264,13 @@ def evaluate(estimator, split):
     mae   0.58    0.56      0.67
     r2    0.29    0.32     -0.00
     """
-    y, unseen, predicted = split.y_test, split.unseen, predict(estimator, split.X_test)
+    X, y, predicted = split.X_test, split.y_test, predict(estimator, split.X_test)
     compute = _classifier_metrics if is_classifier(estimator) else _regressor_metrics
     columns = {"test": compute(estimator, y, *predicted)}
-    if y[unseen].nunique() > 1:
-        columns["unseen"] = compute(estimator, y[unseen], *predicted.select(unseen))
-    answers = predict(baseline(estimator, split), split.X_test)
-    columns["baseline"] = compute(estimator, y, *answers)
+    if y[split.unseen].nunique() > 1:
+        X, y = X[split.unseen], y[split.unseen]
+        columns["unseen"] = compute(estimator, y, *predicted.select(split.unseen))
+    columns["baseline"] = compute(estimator, y, *predict(baseline(estimator, split), X))
     return pd.DataFrame(columns, columns=list(METRIC_NAMES)), predicted
 
 
@@ -396,9 +397,7 @@ def make_folds(X, y, classifier, seed):
         If there are too few different rows, or if a class is not in every fold.
     """
     splitter = StratifiedGroupKFold if classifier else GroupKFold
-    identical = X.groupby(list(X.columns), dropna=False).ngroup()
-    if not dataset.IDENTICAL_ROWS_ARE_COPIES:
-        identical = pd.Series(range(len(X)))
+    identical = dataset.group_identical(X)
     with warnings.catch_warnings():
         # scikit-learn only warns of a class that has fewer rows than there are folds.
         warnings.simplefilter("error", UserWarning)
