@@ -15,7 +15,7 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 import mlflow
 from scipy.stats import randint
 
-from wine import cli, dataset, evaluation, model, plots, report, tracking
+from wine import cli, dataset, evaluation, folds, model, plots, report, tracking
 
 GOOD, TARGET_THRESHOLD = "good", 7  # A wine is good from this quality on.
 PROBABILITY_THRESHOLD = 0.33  # With 0.5, most good wines are missed: benchmarks/classifier.py.
@@ -28,9 +28,7 @@ def build(n_estimators, max_depth):
     trees = ExtraTreesClassifier(
         n_estimators, criterion="entropy", max_depth=max_depth, min_samples_leaf=2, random_state=42
     )
-    classifier = FixedThresholdClassifier(
-        trees, threshold=PROBABILITY_THRESHOLD, pos_label=1, response_method="predict_proba"
-    )
+    classifier = FixedThresholdClassifier(trees, threshold=PROBABILITY_THRESHOLD, pos_label=1)
     classifier = trees if dataset.HAS_LABELS else classifier
     # Trees would predict without a measurement. The step before them refuses, as regressors do.
     return dataset.pipeline(StandardScaler(), FunctionTransformer(validate=True), classifier)
@@ -46,16 +44,17 @@ def train(params, split):
     """Fit, evaluate and record one model in the active run."""
     estimator = build(params["n_estimators"], params["max_depth"])
     converged = evaluation.fit(estimator, split, hint="raise n_estimators")
-    scores, predicted = evaluation.evaluate(estimator, split)  # beside those of a baseline
+    cv = folds.cross_validate(estimator, split)  # Models are chosen by it,
+    result = evaluation.evaluate(estimator, split, cv)  # and reported by the test set.
     tracking.log_params(evaluation.get_params(estimator) | split.get_params() | params)
     test_set = tracking.log_inputs(split, params["data"])  # MLflow ties the metrics to it.
-    tags = report.tags(estimator, params, split, scores, converged)
+    tags = report.tags(estimator, params, split, result, converged)
     info = model.log_model(estimator, split, TRUSTED_TYPES, params["predict_fn"], tags=tags)
-    mlflow.log_metrics(evaluation.flatten(scores, split), dataset=test_set, model_id=info.model_id)
-    for file_name, figure in plots.training(estimator, split, predicted).items():
+    mlflow.log_metrics(evaluation.flatten(result, split), dataset=test_set, model_id=info.model_id)
+    for file_name, figure in plots.training(estimator, split, result).items():
         mlflow.log_figure(figure, file_name)
     mlflow.set_tags(tags)  # MLflow shows one of them as the run's description.
-    report.print_summary(estimator, params, split, scores)
+    report.print_summary(estimator, params, split, result)
 
 
 def read_params(argv=None):

@@ -19,7 +19,7 @@ from concurrent.futures import BrokenExecutor
 
 from sklearn.base import is_classifier
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import ParameterSampler, cross_validate
+from sklearn.model_selection import ParameterSampler
 
 import mlflow
 import numpy as np
@@ -27,7 +27,7 @@ import pandas as pd
 from joblib import Parallel, cpu_count, delayed
 from threadpoolctl import threadpool_limits
 
-from wine import UserError, cli, dataset, evaluation, plots, tracking, trainings, ui
+from wine import UserError, cli, dataset, evaluation, folds, plots, tracking, trainings, ui
 
 
 def sample_candidates(defaults, search, seed):
@@ -55,7 +55,7 @@ def sample_candidates(defaults, search, seed):
         candidate = defaults | sample
 
 
-def evaluate_candidate(number, candidate, estimator, X, y, folds, metric):
+def evaluate_candidate(number, candidate, estimator, sets):
     """Cross-validate one candidate in a worker process; return what `tracking.log_trial` takes."""
     trial = {"number": number, "name": evaluation.describe(estimator, candidate)}
     trial |= {"started": time.time(), "params": candidate}
@@ -63,19 +63,11 @@ def evaluate_candidate(number, candidate, estimator, X, y, folds, metric):
     with warnings.catch_warnings(record=True) as caught, threadpool_limits(1):
         warnings.simplefilter("always")
         try:
-            result = cross_validate(
-                estimator, X, y, scoring=metric.scoring, cv=folds, error_score="raise"
-            )
+            cv = folds.score(estimator, sets)
         except ValueError as error:
             return trial | {"error": str(error).splitlines()[0]}
-    # scikit-learn's scorers whose name begins with neg_ negate an error.
-    scores = metric.sign * result["test_score"]
     return trial | {
-        "metrics": {
-            f"cv_{metric.name}": scores.mean(),
-            f"cv_{metric.name}_std": scores.std(),
-            "fit_time": result["fit_time"].mean(),
-        },
+        "metrics": cv.summarize() | {"fit_time": cv.fit_time},
         "converged": not any(issubclass(each.category, ConvergenceWarning) for each in caught),
     }
 
@@ -128,7 +120,7 @@ def log_candidates(trials, names, metric):
             [{name: trial["params"][name] for name in names} for trial in evaluated],
             scores=[trial["metrics"][f"cv_{metric.name}"] for trial in evaluated],
             spreads=[trial["metrics"][f"cv_{metric.name}_std"] for trial in evaluated],
-            ylabel=f"{metric.name}, mean and spread of {evaluation.FOLDS} folds",
+            ylabel=f"{metric.name}, mean and spread of {folds.FOLDS} folds",
             defaults=0 if evaluated[0]["number"] == 0 else None,
         )
         mlflow.log_figure(figure, "candidates.png")
@@ -159,7 +151,7 @@ def read_params():
     parser = cli.Parser(__doc__)
     parser.add("model", cli.choice(*trainings.SCRIPTS), "main", "entry point of the training")
     parser.add("trials", cli.integer(1), 50, "candidates, the defaults among them")
-    parser.add("seed", cli.integer(0), 42, "seed of the candidates and of the folds")
+    parser.add("seed", cli.integer(0), 42, "seed of the candidates")
     parser.add("jobs", cli.integer(1, optional=True), None, "processes, at most one a core")
     parser.add("data", str, dataset.DATA, "path or URL of the table")
     return parser.read()
@@ -170,15 +162,13 @@ def main():
     params = read_params()
     script = trainings.load(params["model"])
     split = script.split(dataset.load(params["data"]))
-    X, y = split.X_train, split.y_train  # The test set is kept for the best candidate.
     defaults = trainings.defaults(script)
     estimator = script.build(**defaults)
-    classifier = is_classifier(estimator)
     metric = evaluation.main_metric(estimator)
-    folds = evaluation.make_folds(X, y, classifier, params["seed"])
+    sets = folds.make(split, is_classifier(estimator))  # The test set is kept for the best one.
     candidates = sample_candidates(defaults, script.SEARCH, params["seed"])
     tasks = (
-        (number, candidate, script.build(**candidate), X, y, folds, metric)
+        (number, candidate, script.build(**candidate), sets)
         for number, candidate in enumerate(itertools.islice(candidates, params["trials"]))
     )
     jobs = min(params["jobs"] or cpu_count(), cpu_count(), params["trials"])
@@ -198,13 +188,13 @@ def main():
         evaluated = check_trials(trials, params)
         scores = {trial["number"]: trial["metrics"][f"cv_{metric.name}"] for trial in evaluated}
         best = min(evaluated, key=lambda t: (-metric.sign * scores[t["number"]], t["number"]))
-        mlflow.log_metrics(best["metrics"] | {"n_failed": len(trials) - len(evaluated)})
+        mlflow.log_metric("n_failed", len(trials) - len(evaluated))
         script_params = script.read_params([])
         script.train(script_params | best["params"] | {"data": params["data"]}, split)
 
         print(
-            f"Best of {len(evaluated)} candidates by {evaluation.FOLDS} folds of the training "
-            f"{dataset.NOUN}s: {metric.name} {scores[best['number']]:.4f}, "
+            f"Best of {len(evaluated)} candidates by {folds.describe(split)}: "
+            f"{metric.name} {scores[best['number']]:.4f}, "
             f"with the defaults {scores.get(0, math.nan):.4f}"
         )
         print("\nCompare them, the best one first:\n")

@@ -13,7 +13,7 @@ from sklearn.linear_model import ElasticNet
 import mlflow
 from scipy.stats import loguniform, uniform
 
-from wine import cli, dataset, evaluation, model, plots, report, tracking
+from wine import cli, dataset, evaluation, folds, model, plots, report, tracking
 
 split = dataset.split  # The target is predicted as it is.
 SEARCH = {"alpha": loguniform(1e-4, 10), "l1_ratio": uniform(0, 1)}
@@ -28,16 +28,17 @@ def train(params, split):
     """Fit, evaluate and record one model in the active run."""
     estimator = build(params["alpha"], params["l1_ratio"])
     converged = evaluation.fit(estimator, split, hint="raise alpha")
-    scores, predicted = evaluation.evaluate(estimator, split)  # beside those of a baseline
+    cv = folds.cross_validate(estimator, split)  # Models are chosen by it,
+    result = evaluation.evaluate(estimator, split, cv)  # and reported by the test set.
     tracking.log_params(evaluation.get_params(estimator) | split.get_params() | params)
     test_set = tracking.log_inputs(split, params["data"])  # MLflow ties the metrics to it.
-    tags = report.tags(estimator, params, split, scores, converged)
+    tags = report.tags(estimator, params, split, result, converged)
     info = model.log_model(estimator, split, tags=tags)
-    mlflow.log_metrics(evaluation.flatten(scores, split), dataset=test_set, model_id=info.model_id)
-    for file_name, figure in plots.training(estimator, split, predicted).items():
+    mlflow.log_metrics(evaluation.flatten(result, split), dataset=test_set, model_id=info.model_id)
+    for file_name, figure in plots.training(estimator, split, result).items():
         mlflow.log_figure(figure, file_name)
     mlflow.set_tags(tags)  # MLflow shows one of them as the run's description.
-    report.print_summary(estimator, params, split, scores)
+    report.print_summary(estimator, params, split, result)
 
 
 def read_params(argv=None):

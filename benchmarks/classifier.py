@@ -14,7 +14,7 @@ import joblib
 import numpy as np
 import pandas as pd
 
-from wine import dataset
+from wine import dataset, folds
 
 training = import_module("clf-train")
 
@@ -22,8 +22,6 @@ FOLDS = 5
 # The threshold is chosen with some seeds, inside the training wines, and the classifiers are
 # compared with others: what looks best with the seeds that chose it flatters itself.
 CHOOSING_SEEDS, COMPARING_SEEDS = 0, 200
-THRESHOLDS = np.arange(20, 51) / 100
-F1_TOLERANCE = 0.005
 SCORES = {  # from the classes, the probabilities and the threshold
     "F1": lambda y, good, threshold: metrics.f1_score(y, good >= threshold),
     "ROC AUC": lambda y, good, threshold: metrics.roc_auc_score(y, good),
@@ -68,8 +66,8 @@ def probabilities(model, X, y, seeds):
     copies = X.groupby(list(X.columns)).ngroup()
     answers = []
     for seed in seeds:
-        folds = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
-        for rows, others in folds.split(X, y, copies):
+        splitter = StratifiedGroupKFold(FOLDS, shuffle=True, random_state=seed)
+        for rows, others in splitter.split(X, y, copies):
             with joblib.parallel_config("threading", n_jobs=-1):
                 fitted = clone(model).fit(X.iloc[rows], y.iloc[rows])
             answers.append((y.iloc[others], fitted.predict_proba(X.iloc[others])[:, 1]))
@@ -87,23 +85,18 @@ def choose_threshold(seeds):
     Returns
     -------
     threshold : float
-        The highest whose mean F1 is at most F1_TOLERANCE below the best one: of two thresholds
-        that are about as good, the higher one is more precise.
+        As `wine.folds.choose_threshold` chooses it, from the folds of all seeds.
     scores : Series
-        The mean F1 for each of THRESHOLDS.
+        The F1 for each of `wine.folds.THRESHOLDS`.
     """
     split = training.split(dataset.load(dataset.DATA))
     params = training.read_params([])
     model = training.build(params["n_estimators"], params["max_depth"])
     seeds = range(CHOOSING_SEEDS, CHOOSING_SEEDS + seeds)
     answers = probabilities(model, split.X_train, split.y_train, seeds)
-    scores = pd.Series(
-        {
-            threshold: np.mean([metrics.f1_score(y, good >= threshold) for y, good in answers])
-            for threshold in THRESHOLDS
-        }
-    )
-    return scores.index[scores >= scores.max() - F1_TOLERANCE].max(), scores
+    y, good = (np.concatenate(each) for each in zip(*answers, strict=True))
+    scores = folds.score_thresholds(y, good)["f1"]
+    return folds.choose_threshold(scores), scores
 
 
 def latencies(models, X):

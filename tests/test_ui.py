@@ -11,7 +11,7 @@ from mlflow.exceptions import MlflowException
 from helpers import client_of, tracking_in
 from wine import tracking, ui
 
-KEY = "rmse-alpha-l1_ratio"
+KEY = "cv_rmse-alpha-l1_ratio"
 
 
 def experiment_tags(store):
@@ -21,16 +21,28 @@ def experiment_tags(store):
 def test_view_of_the_trainings_shows_the_metric_and_the_parameters(new_store, run_script):
     assert run_script("train.py").status == 0
     view = json.loads(experiment_tags(new_store)[ui.PREFIX + KEY])
-    assert view["searchFilter"] == "metrics.`rmse_unseen` > 0"
-    assert (view["orderByKey"], view["orderByAsc"]) == ("metrics.`rmse_unseen`", True)
+    assert view["searchFilter"] == "metrics.`rmse` >= 0"
+    assert (view["orderByKey"], view["orderByAsc"]) == ("metrics.`cv_rmse`", True)
     assert view["selectedColumns"] == [
         "tags.`estimator`",
+        "metrics.`cv_rmse`",
         "metrics.`rmse_unseen`",
         "metrics.`rmse`",
         "metrics.`rmse_baseline`",
         "params.`alpha`",
         "params.`l1_ratio`",
     ]
+
+
+def test_best_by_chance_on_the_unseen_wines_does_not_come_first(new_store, run_script):
+    """The first of these trainings is better on the unseen wines, the second one by folds."""
+    for l1_ratio in (0.1, 0.5):
+        assert run_script("train.py", 0.003, l1_ratio).status == 0
+    view = json.loads(experiment_tags(new_store)[ui.PREFIX + KEY])
+    order = f"{view['orderByKey']} {'ASC' if view['orderByAsc'] else 'DESC'}"
+    runs = client_of(new_store).search_runs(["0"], view["searchFilter"], order_by=[order])
+    assert [run.data.params["l1_ratio"] for run in runs] == ["0.5", "0.1"]
+    assert runs[0].data.metrics["rmse_unseen"] > runs[1].data.metrics["rmse_unseen"]
 
 
 def test_view_that_is_there_stays(new_store, run_script):

@@ -223,7 +223,7 @@ def classes(table, threshold, name):
 
 
 def group_identical(X):
-    """Number the groups of identical rows, which count as copies of one another.
+    """Give identical rows, which count as copies of one another, the same number.
 
     Parameters
     ----------

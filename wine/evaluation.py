@@ -10,17 +10,16 @@ from sklearn.base import is_classifier
 from sklearn.compose import ColumnTransformer
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import FixedThresholdClassifier, GroupKFold, StratifiedGroupKFold
+from sklearn.model_selection import FixedThresholdClassifier
 
 import joblib
 import numpy as np
 import pandas as pd
 
-from wine import UserError, dataset
+from wine import UserError
 
 # The names in MLflow of a metric in each column of what `evaluate` returns.
-METRIC_NAMES = {"test": "{}", "unseen": "{}_unseen", "baseline": "{}_baseline"}
-FOLDS = 5  # of a cross-validation
+METRIC_NAMES = {"cv": "cv_{}", "test": "{}", "unseen": "{}_unseen", "baseline": "{}_baseline"}
 
 
 def final_step(estimator):
@@ -29,6 +28,12 @@ def final_step(estimator):
     if isinstance(step, FixedThresholdClassifier):
         return getattr(step, "estimator_", step.estimator)  # estimator_ is the one that was fitted
     return step
+
+
+def threshold(estimator):
+    """Return the probability from which on a classifier predicts 1, or None if it has none."""
+    step = estimator[-1] if hasattr(estimator, "steps") else estimator
+    return step.threshold if isinstance(step, FixedThresholdClassifier) else None
 
 
 def name(estimator):
@@ -175,6 +180,8 @@ def fit(estimator, split, hint):
 def baseline(estimator, split):
     """Fit the baseline that always predicts the mean or the majority of the training set.
 
+    The probabilities of a classifier's baseline are the shares of the classes in the training set.
+
     Parameters
     ----------
     estimator : scikit-learn regressor or classifier
@@ -188,7 +195,7 @@ def baseline(estimator, split):
         Fitted.
     """
     if is_classifier(estimator):
-        return DummyClassifier(strategy="most_frequent").fit(split.X_train, split.y_train)
+        return DummyClassifier(strategy="prior").fit(split.X_train, split.y_train)
     return DummyRegressor(strategy="mean").fit(split.X_train, split.y_train)
 
 
@@ -229,21 +236,16 @@ def predict(estimator, X):
     return Predictions(estimator.predict(X), probabilities)
 
 
-def evaluate(estimator, split):
-    """Predict the test set, and compute the metrics beside those of a baseline.
+class Evaluation(NamedTuple):
+    """How good an estimator is: by folds to choose it by, on the test set to report.
 
-    Parameters
+    Attributes
     ----------
-    estimator : scikit-learn regressor or classifier
-        Fitted.
-    split : wine.dataset.Split
-        The table, split.
-
-    Returns
-    -------
     scores : DataFrame
         It has a row for each metric (rmse, mae, r2; or accuracy, recall, precision, f1, roc_auc,
-        average_precision; the macro averages where the classes are not 0 and 1) and three columns.
+        average_precision, brier; of recall, precision, f1, roc_auc and average_precision the macro
+        averages where the classes are not 0 and 1) and four columns. `cv` is the mean over the
+        folds of the training set, or NaN if there is no cross-validation.
         `test` is computed on the whole test set, `unseen` on the different test rows without an
         identical copy in the training set. `unseen` is NaN if fewer than two different values
         are left, as the metrics are not defined then. `baseline` is the metric of a model that
@@ -251,57 +253,105 @@ def evaluate(estimator, split):
         have no metrics, on the whole test set.
     predicted : Predictions
         Those for the test set.
+    cv : wine.folds.CrossValidation or None
+        That of the training set.
+    """
+
+    scores: pd.DataFrame
+    predicted: Predictions
+    cv: tuple | None
+
+
+def evaluate(estimator, split, cv=None):
+    """Predict the test set, and compute the metrics beside those by folds and of a baseline.
+
+    Parameters
+    ----------
+    estimator : scikit-learn regressor or classifier
+        Fitted.
+    split : wine.dataset.Split
+        The table, split.
+    cv : wine.folds.CrossValidation, optional
+        Of the estimator on the training set.
+
+    Returns
+    -------
+    Evaluation
 
     Examples
     --------
     >>> from sklearn.linear_model import LinearRegression
-    >>> from wine import dataset
+    >>> from wine import dataset, folds
     >>> split = dataset.split(dataset.load(dataset.DATA))
     >>> model = LinearRegression().fit(split.X_train, split.y_train)
-    >>> evaluate(model, split)[0].round(2)
-          test  unseen  baseline
-    rmse  0.74    0.72      0.88
-    mae   0.58    0.56      0.67
-    r2    0.29    0.32     -0.00
+    >>> evaluate(model, split, folds.cross_validate(model, split)).scores.round(2)
+            cv  test  unseen  baseline
+    rmse  0.76  0.74    0.73      0.88
+    mae   0.59  0.58    0.56      0.67
+    r2    0.27  0.29    0.32     -0.00
     """
     X, y, predicted = split.X_test, split.y_test, predict(estimator, split.X_test)
-    compute = _classifier_metrics if is_classifier(estimator) else _regressor_metrics
-    columns = {"test": compute(estimator, y, *predicted)}
+    columns = {"cv": cv.scores.mean()} if cv else {}
+    columns["test"] = compute(estimator, y, predicted)
     if y[split.unseen].nunique() > 1:
         X, y = X[split.unseen], y[split.unseen]
-        columns["unseen"] = compute(estimator, y, *predicted.select(split.unseen))
-    columns["baseline"] = compute(estimator, y, *predict(baseline(estimator, split), X))
-    return pd.DataFrame(columns, columns=list(METRIC_NAMES)), predicted
+        columns["unseen"] = compute(estimator, y, predicted.select(split.unseen))
+    columns["baseline"] = compute(estimator, y, predict(baseline(estimator, split), X))
+    scores = pd.DataFrame(columns, index=columns["test"], columns=list(METRIC_NAMES), dtype=float)
+    return Evaluation(scores, predicted, cv)
 
 
-def flatten(scores, split):
+def flatten(result, split):
     """Return the metrics that are defined, and the numbers of rows, as MLflow takes them.
 
     Parameters
     ----------
-    scores : DataFrame
-        The metrics as `evaluate` returns them.
+    result : Evaluation
+        The metrics.
     split : wine.dataset.Split
         The table, split.
 
     Returns
     -------
     dict
-        For instance rmse (on the test set), rmse_unseen and rmse_baseline; n_train, n_test and
-        n_unseen, the numbers of rows.
+        For instance cv_rmse (by folds) and cv_rmse_std, rmse (on the test set), rmse_unseen and
+        rmse_baseline; n_train, n_test and n_unseen, the numbers of rows.
     """
     metrics = {
         METRIC_NAMES[column].format(metric): value
-        for (metric, column), value in scores.stack().dropna().items()
+        for (metric, column), value in result.scores.stack().dropna().items()
     }
-    return metrics | {
-        "n_train": len(split.y_train),
-        "n_test": len(split.y_test),
-        "n_unseen": int(split.unseen.sum()),
-    }
+    return (
+        metrics
+        | (result.cv.summarize() if result.cv else {})
+        | {
+            "n_train": len(split.y_train),
+            "n_test": len(split.y_test),
+            "n_unseen": int(split.unseen.sum()),
+        }
+    )
 
 
-def _regressor_metrics(estimator, y, y_pred, probabilities):
+def compute(estimator, y, predicted):
+    """Compute the metrics of predictions.
+
+    Parameters
+    ----------
+    estimator : scikit-learn regressor or classifier
+        Fitted; it made the predictions.
+    y : Series, shape (n_rows,)
+        The true values.
+    predicted : Predictions
+        For the same rows.
+
+    Returns
+    -------
+    dict
+        The metrics by name: see `Evaluation`.
+    """
+    y_pred, probabilities = predicted
+    if is_classifier(estimator):
+        return _classifier_metrics(estimator, y, y_pred, probabilities)
     return {
         "rmse": metrics.root_mean_squared_error(y, y_pred),
         "mae": metrics.mean_absolute_error(y, y_pred),
@@ -320,6 +370,7 @@ def _classifier_metrics(estimator, y, y_pred, probabilities):
         "f1": metrics.f1_score(y, y_pred, **options),
         "roc_auc": one_against_rest(metrics.roc_auc_score, estimator, y, probabilities),
         "average_precision": average_precision(estimator, y, probabilities),
+        "brier": metrics.brier_score_loss(y, probabilities, labels=estimator.classes_),
     }
 
 
@@ -367,47 +418,3 @@ def average_precision(classifier, y, probabilities):
 def _score_average_precision(classifier, X, y):
     """Score as scikit-learn's average_precision, which takes two classes only."""
     return average_precision(classifier, y, classifier.predict_proba(X))
-
-
-def make_folds(X, y, classifier, seed):
-    """Divide the training rows into folds for a cross-validation.
-
-    Identical rows are in the same fold, so that no model is judged by rows that it was fitted on.
-    The folds of a classifier have about the same share of each class.
-
-    Parameters
-    ----------
-    X : DataFrame, shape (n_rows, n_features)
-        The training rows.
-    y : Series, shape (n_rows,)
-        Their target.
-    classifier : bool
-        Whether the target is a class.
-    seed : int
-        Seed of the shuffle.
-
-    Returns
-    -------
-    list of tuple of ndarray
-        For each fold, the positions of the rows to fit on and of those to judge by.
-
-    Raises
-    ------
-    UserError
-        If there are too few different rows, or if a class is not in every fold.
-    """
-    splitter = StratifiedGroupKFold if classifier else GroupKFold
-    identical = dataset.group_identical(X)
-    with warnings.catch_warnings():
-        # scikit-learn only warns of a class that has fewer rows than there are folds.
-        warnings.simplefilter("error", UserWarning)
-        try:
-            folds = list(splitter(FOLDS, shuffle=True, random_state=seed).split(X, y, identical))
-            if classifier and any(y.iloc[rows].nunique() < y.nunique() for _, rows in folds):
-                raise ValueError(f"not every fold has {dataset.NOUN}s of each class")
-            return folds
-        except (ValueError, UserWarning) as error:
-            raise UserError(
-                f"data: received {dataset.count(len(X), 'training')}, {identical.nunique()} of "
-                f"them different, allowed are enough to judge by {FOLDS} folds: {error}"
-            ) from error

@@ -5,6 +5,7 @@ import numbers
 
 from sklearn import metrics
 from sklearn.base import is_classifier
+from sklearn.calibration import CalibrationDisplay
 from sklearn.inspection import permutation_importance
 from sklearn.utils import resample
 
@@ -13,8 +14,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from wine import folds
 from wine.dataset import NOUN, TARGET_SCALE
-from wine.evaluation import final_step, is_binary, main_metric, name
+from wine.evaluation import final_step, is_binary, main_metric, name, threshold
 
 MAX_ROWS = 10_000  # Of more rows, a plot that takes time for each of them shows a sample.
 
@@ -24,7 +26,7 @@ def new_figure(width=6.4, height=4.8, dpi=150):
     return Figure(figsize=(width, height), dpi=dpi, layout="constrained")
 
 
-def training(estimator, split, predicted):
+def training(estimator, split, result):
     """Draw the predictions on the test set, and what the model has learned.
 
     All test rows are shown beside the unseen ones, which have no identical copy in the training
@@ -37,22 +39,25 @@ def training(estimator, split, predicted):
         Fitted. The curves of a classifier are only drawn where it knows the classes 0 and 1.
     split : wine.dataset.Split
         The table, split.
-    predicted : wine.evaluation.Predictions
-        Those for the test set.
+    result : wine.evaluation.Evaluation
+        What the estimator predicts for the test set and for the folds of the training set.
 
     Returns
     -------
     dict
         A matplotlib Figure for each file name.
     """
-    subsets = _test_subsets(split, predicted)
+    subsets = _test_subsets(split, result.predicted)
     if is_classifier(estimator):
         figures = {"confusion-matrix.png": _confusion_matrix(estimator, *subsets[0])}
         if is_binary(estimator):
             figures |= {
                 "roc-curve.png": _roc_curve(estimator, subsets),
                 "precision-recall-curve.png": _precision_recall_curve(estimator, subsets),
+                "calibration.png": _calibration(estimator, *subsets[-1]),
             }
+            if result.cv:
+                figures["threshold.png"] = _threshold(estimator, result.cv)
     else:
         figures = {
             "predicted-against-measured.png": _predicted_against_measured(estimator, subsets),
@@ -130,6 +135,46 @@ def _plot_curves(display, subsets, x_metric, y_metric, ax):
     ax.legend()
 
 
+def _calibration(estimator, label, y, predicted):
+    """Draw how often rows of about the same probability are in the class 1, and how many these are.
+
+    This is the reliability diagram of DeGroot and Fienberg, The Statistician 32:12-22, 1983.
+    """
+    figure = new_figure(height=5.6)
+    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
+    probability = predicted.probabilities[:, 1]
+    display = CalibrationDisplay.from_predictions(y, probability, n_bins=10, ax=top)
+    display.line_.set_label(f"{label.removesuffix(' of them')}, in bins")
+    top.legend(loc="upper left")
+    brier = metrics.brier_score_loss(y, probability)
+    top.set(
+        title=f"{name(estimator)}: calibration, Brier score {brier:.4f}",
+        xlabel="",
+        ylabel=f"share of {y.name} {NOUN}s in the bin",
+    )
+    counts, edges = np.histogram(probability, np.linspace(0, 1, 11))
+    bars = bottom.bar(edges[:-1], counts, width=np.diff(edges), align="edge", edgecolor="white")
+    bottom.bar_label(bars, fmt="{:,.0f}", fontsize="small")
+    bottom.margins(y=0.25)
+    bottom.set(xlabel=f"predicted probability of {y.name}", ylabel=f"{NOUN}s")
+    return figure
+
+
+def _threshold(estimator, cv):
+    """Draw recall, precision and F1 over the threshold of the probability, from the folds."""
+    figure, ax = _new_plot(estimator, f"threshold, by {folds.FOLDS} folds of the training {NOUN}s")
+    scores = cv.score_thresholds()
+    for column in scores:
+        ax.plot(scores.index, scores[column], label="F1" if column == "f1" else column)
+    best = folds.choose_threshold(scores["f1"])
+    ax.axvline(best, color="tab:gray", linestyle=":", label=f"{best}: highest of about the best F1")
+    if (chosen := threshold(estimator)) is not None:
+        ax.axvline(chosen, color="black", linestyle="--", label=f"{chosen}: chosen")
+    ax.set(xlabel="threshold of the probability", ylabel="recall, precision and F1")
+    ax.legend()
+    return figure
+
+
 def _predicted_against_measured(estimator, subsets):
     figure, ax = _new_plot(estimator, "measured and predicted", len(subsets[0][1]))
     _plot_errors("actual_vs_predicted", subsets, ax)
@@ -185,10 +230,12 @@ def _importances(estimator, label, X, y):
             estimator, X, y, scoring=metric.scoring, n_repeats=5, random_state=42
         )
     order = np.argsort(drops.importances_mean)
-    ax.boxplot(drops.importances[order].T, orientation="horizontal", widths=0.6)
-    ax.set_yticks(range(1, len(order) + 1), X.columns[order])
+    ax.barh(X.columns[order], drops.importances_mean[order], xerr=drops.importances_std[order])
     ax.axvline(0, color="black", linewidth=0.8)
-    ax.set_xlabel(f"{metric.name} lost on {label.removesuffix(' of them')}, by 5 shuffles")
+    ax.set_xlabel(
+        f"{metric.name} lost on {label.removesuffix(' of them')}, by 5 shuffles.\n"
+        "Correlated measurements share their importance."
+    )
     return figure
 
 

@@ -1,8 +1,9 @@
 """The report of a run: its tags, its description in MLflow's UI, and its text on the screen."""
 
 import mlflow
+import numpy as np
 
-from wine import evaluation, ui
+from wine import evaluation, folds, ui
 from wine.dataset import NOUN, TARGET, count
 from wine.files import PROJECT
 from wine.process import print_text
@@ -10,12 +11,12 @@ from wine.process import print_text
 MANY_VALUES = 30  # of a target: more are not counted one by one
 
 
-def tags(estimator, params, split, scores, converged):
+def tags(estimator, params, split, result, converged):
     """Return the tags of a training's run and of its model.
 
     Parameters
     ----------
-    estimator, params, split, scores
+    estimator, params, split, result
         As `description` takes them.
     converged : bool
         Whether the fit converged.
@@ -28,11 +29,11 @@ def tags(estimator, params, split, scores, converged):
     return {
         "estimator": evaluation.name(estimator),
         "converged": str(converged).lower(),
-        "mlflow.note.content": description(estimator, params, split, scores),
+        "mlflow.note.content": description(estimator, params, split, result),
     }
 
 
-def description(estimator, params, split, scores):
+def description(estimator, params, split, result):
     """Describe a run in Markdown, as MLflow's UI shows it when it is the tag mlflow.note.content.
 
     Parameters
@@ -43,26 +44,28 @@ def description(estimator, params, split, scores):
         The script's parameters.
     split : wine.dataset.Split
         What it was trained and tested on.
-    scores : DataFrame
-        The metrics as `wine.evaluation.evaluate` returns them.
+    result : wine.evaluation.Evaluation
+        The metrics.
 
     Returns
     -------
     str
     """
-    table = scores.to_csv(sep="|", float_format="%.4f", na_rep="-")
+    table = result.scores.to_csv(sep="|", float_format="%.4f", na_rep="-")
     # The spaces keep the columns apart in MLflow's UI.
     header, *rows = table.replace("|", " | &nbsp; ").splitlines()
     return "\n".join(
         [
             f"**{evaluation.name(estimator)}** ({_join(params)}) predicts `{split.y_train.name}` "
             f"from the {split.X_train.shape[1]} raw measurements of a {NOUN}. Trained on "
-            f"{count(len(split.y_train))}, judged by {len(split.y_test)} others (*test*), of which "
-            f"{split.unseen.sum()} have no identical copy among the training {NOUN}s (*unseen*). "
-            f"*baseline* always answers the mean or the majority of the training {NOUN}s.",
+            f"{count(len(split.y_train))}, judged by {len(split.y_test)} others (*test*). "
+            f"{split.unseen.sum()} of these differ from each other and from the training {NOUN}s "
+            f"(*unseen*). On these, the *baseline* always answers the mean or the majority of the "
+            f"training {NOUN}s. *cv* is the mean of {folds.describe(split)}. "
+            "Choose by *cv*, report by *unseen*.",
             "",
             f"metric{header}",
-            "---|---:|---:|---:",
+            "---|---:|---:|---:|---:",
             *rows,
             "",
             f"**Not good for** {NOUN}s of another kind than the "
@@ -71,7 +74,7 @@ def description(estimator, params, split, scores):
     )
 
 
-def print_summary(estimator, params, split, scores):
+def print_summary(estimator, params, split, result):
     """Print the parameters, the metrics, and the next commands with the active run's ID filled in.
 
     The address that is printed opens a view of the experiment, in which the best of the trainings
@@ -79,7 +82,7 @@ def print_summary(estimator, params, split, scores):
 
     Parameters
     ----------
-    estimator, params, split, scores
+    estimator, params, split, result
         As `description` takes them.
     """
     view = ui.store_trainings(estimator, params)
@@ -90,7 +93,9 @@ def print_summary(estimator, params, split, scores):
 {count(len(split.y_train), "training")}, {count(len(split.y_test), "test")}, \
 {split.unseen.sum()} unseen
 
-{scores.to_string(float_format="{:.4f}".format, na_rep="-")}
+{result.scores.to_string(float_format="{:.4f}".format, na_rep="-")}
+
+{_rule(estimator, split, result)}
 
 Serve the model, score a file with it, compare the runs:
 
@@ -101,6 +106,26 @@ mlflow models predict {model} -t csv -i "{PROJECT / "predict.csv"}"
 {ui.start_command()}{ui.runs_url(**view)}
 """
     )
+
+
+def _rule(estimator, split, result):
+    """Return which metrics serve what, and where the threshold should be."""
+    cv, reported = result.cv, "test" if result.scores["unseen"].isna().all() else "unseen"
+    if cv is None:
+        return f"Report by {reported}."
+    spread = cv.summarize()[f"cv_{cv.metric}_std"]
+    lines = [
+        f"Choose by cv ({folds.describe(split)}, {cv.metric} ±{spread:.4f}), report by {reported}."
+    ]
+    threshold = evaluation.threshold(estimator)
+    if threshold is not None:
+        f1 = cv.score_thresholds()["f1"]
+        best = folds.choose_threshold(f1)
+        lines.append(
+            f"Threshold: {threshold:g} (F1 by the folds {np.interp(threshold, f1.index, f1):.4f}); "
+            f"the folds choose {best:g} ({f1[best]:.4f})."
+        )
+    return "\n".join(lines)
 
 
 def champion_commands(name):

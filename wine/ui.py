@@ -62,10 +62,11 @@ def _is_remote():
 
 
 def store_trainings(estimator, params):
-    """Store the view of an experiment's trainings: the best on the unseen test rows comes first.
+    """Store the view of an experiment's trainings: the best by cross-validation comes first.
 
-    Its columns are the metric on these rows, on the whole test set and of the baseline, and the
-    parameters. Trials and other runs are left out, as they have no such metric.
+    Its columns are the metric by folds, on the unseen test rows, on the whole test set and of the
+    baseline, and the parameters. Trials and other runs are left out, as they have no metric on the
+    test set.
 
     Parameters
     ----------
@@ -81,11 +82,11 @@ def store_trainings(estimator, params):
     """
     metric = evaluation.main_metric(estimator)
     names = [name for name in params if name != "data"]
-    unseen = f"metrics.`{metric.name}_unseen`"
-    others = (f"metrics.`{metric.name}{suffix}`" for suffix in ("", "_baseline"))
-    columns = ["tags.`estimator`", unseen, *others, *(f"params.`{name}`" for name in names)]
-    state = _table(columns, f"{unseen} > 0", unseen, metric.ascending)
-    return _store("-".join([metric.name, *names]), state)
+    cv, test = f"metrics.`cv_{metric.name}`", f"metrics.`{metric.name}`"
+    others = (f"metrics.`{metric.name}{suffix}`" for suffix in ("_unseen", "", "_baseline"))
+    columns = ["tags.`estimator`", cv, *others, *(f"params.`{name}`" for name in names)]
+    state = _table(columns, f"{test} >= 0", cv, metric.ascending)
+    return _store("-".join([f"cv_{metric.name}", *names]), state)
 
 
 def store_trials(run_id, names, metric, ascending):
