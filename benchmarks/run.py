@@ -35,6 +35,7 @@ import pyarrow as pa
 import pyarrow.csv
 
 from benchmarks import classifier as classifiers
+from benchmarks import published as published_results
 from tests.helpers import ENTRY_POINTS, PROJECT, environment, free_port, start_server
 from wine import dataset, trainings
 
@@ -307,7 +308,21 @@ def classifier(folder, size):
     return []
 
 
-SECTIONS = {each.__name__: each for each in (startup, serving, sweep, score, large, classifier)}
+def published(folder, size):
+    """Show the classifier and other regressors by the protocols of published results."""
+    print("Classifier, the published split:")
+    print(published_results.classify([42]).round(4).to_string(index=False))
+    scores = published_results.classify(range(20 if size is FULL else 2))
+    print(f"{len(scores)} other splits, mean and standard deviation:")
+    print(scores.agg(["mean", "std"]).round(4).to_string())
+    print("Rmse of regressors by grouped folds and by plain ones:")
+    print(published_results.regress(range(4 if size is FULL else 1)).round(3).to_string(), "\n")
+    return []
+
+
+SECTIONS = {
+    each.__name__: each for each in (startup, serving, sweep, score, large, classifier, published)
+}
 
 
 def main():
