@@ -16,7 +16,7 @@ import pandas as pd
 from wine import UserError, dataset, evaluation
 
 FOLDS = 5  # of a cross-validation
-MAX_FOLD_ROWS = 50_000  # Of more training rows, a sample is cross-validated.
+MAX_FOLD_ROWS = 20_000  # Of more training rows, a sample is cross-validated.
 THRESHOLDS = np.arange(1, 100) / 100
 F1_TOLERANCE = 0.005  # Of two thresholds that are about as good, the higher is more precise.
 
