@@ -210,6 +210,20 @@ def test_server_that_never_answers_is_said_in_one_line_soon(tmp_path, silent_ser
 
 
 @pytest.mark.slow
+def test_server_of_mlflow_2_is_refused_in_one_line_before_a_run_is_started(tmp_path):
+    server = ("uv", "tool", "run", "--from", "mlflow==2.22.5", "--with", "sqlalchemy<2.1")
+    server += ("--with", "setuptools<81", "mlflow", "server", "--workers", 1)
+    port = free_port()
+    uri = f"http://127.0.0.1:{port}"
+    with start_server(*server, "--port", port, cwd=tmp_path, ready=f"{uri}/health", seconds=240):
+        train = (sys.executable, PROJECT / "train.py")
+        done = run_command(*train, cwd=tmp_path, MLFLOW_TRACKING_URI=uri)
+        assert mlflow.MlflowClient(uri).search_runs(["0"]) == []
+    refused = f"train.py: received {uri} to record in, a server of MLflow 2.22.5, allowed"
+    assert_one_line_error(done, refused, status=1)
+
+
+@pytest.mark.slow
 def test_run_that_has_begun_waits_for_its_server(new_store):
     """The server is stopped when the run is there, and started again."""
     port = free_port()
