@@ -2,7 +2,6 @@
 
 import functools
 import os
-import shutil
 import socket
 import sys
 import threading
@@ -18,6 +17,7 @@ from mlflow.entities import DatasetInput
 
 from helpers import (
     PROJECT,
+    as_a_user,
     assert_one_line_error,
     client_of,
     environment,
@@ -263,15 +263,6 @@ def assert_one_line_soon(folder, uri, reason):
 # A store that cannot be written to
 
 
-def as_a_user():
-    """Return the words before a command that make root obey the permissions of files."""
-    if os.name == "nt" or (os.geteuid() == 0 and not shutil.which("setpriv")):
-        pytest.skip("nobody is refused a file here")
-    if os.geteuid() != 0:
-        return ()
-    return ("setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all")
-
-
 def test_read_only_folder_is_refused_in_one_line(tmp_path):
     tmp_path.chmod(0o555)
     begun = time.monotonic()
@@ -280,6 +271,16 @@ def test_read_only_folder_is_refused_in_one_line(tmp_path):
     refused = f"received sqlite:///{tmp_path}/mlflow.db to record in, allowed is"
     assert_one_line_error(done, refused, status=1)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_encoded_folder_that_cannot_be_made_is_one_line_that_says_what_helps(tmp_path):
+    """MLflow encodes its default address, and makes the folder of the encoded name."""
+    folder = tmp_path / "João Silva" / "wine"
+    folder.mkdir(parents=True)
+    tmp_path.chmod(0o555)
+    done = run_command(*as_a_user(), sys.executable, PROJECT / "train.py", cwd=folder)
+    said = "Permission denied: '", "Jo%C3%A3o%20Silva'", "; MLFLOW_TRACKING_URI=sqlite:///mlflow.db"
+    assert_one_line_error(done, *said, status=1)
 
 
 def test_read_only_store_is_refused_in_one_line(new_store, run_script, tmp_path):

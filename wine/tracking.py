@@ -8,7 +8,7 @@ import textwrap
 import time
 import traceback
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import mlflow
 import pandas as pd
@@ -193,6 +193,10 @@ def _one_line(what, error):
     reason = textwrap.shorten(re.sub(additions, "", str(error), flags=re.DOTALL), 500)
     if reason.startswith("API request"):  # The server has not answered, whatever was asked of it.
         reason += "; MLFLOW_TRACKING_URI names the server, MLFLOW_HTTP_REQUEST_TIMEOUT the wait"
+    # MLflow encodes its default address, and makes the folder of the encoded name
+    # (mlflow/mlflow#19205).
+    if isinstance(error, PermissionError) and unquote(reason) != reason:
+        reason += "; MLFLOW_TRACKING_URI=sqlite:///mlflow.db needs no such folder"
     return UserError(f"{what}: {reason}")
 
 
