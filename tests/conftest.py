@@ -36,6 +36,9 @@ from tables import grow
 # Python's own handler in place, the processes that the tests start have SIGINT at its default.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
+# The start line of README.rst sets it for the terminal in which the tests may be started, too.
+os.environ.pop("MLFLOW_TRACKING_URI", None)
+
 
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory, worker_id):

@@ -143,6 +143,20 @@ def test_translation_has_the_sections_code_blocks_and_tables(page):
     assert len(links(translation)) == len(links(page))
 
 
+@pytest.mark.parametrize("page", [*PAGES, *TRANSLATIONS.values()])
+def test_page_says_to_stop_the_server_whose_port_the_next_one_takes(page):
+    """Otherwise the next one ends with a traceback, and the old model answers."""
+    lines = (PROJECT / page).read_text().splitlines()
+    started = {}
+    for command in commands(page):
+        if command.fails or not command.text.startswith(tuple(SERVERS)):
+            continue
+        port = re.search(r"--port (\d+)", command.text)[1]
+        between = lines[started.get(port, command.line) : command.line]
+        assert port not in started or "Ctrl-C" in "\n".join(between), command
+        started[port] = command.line
+
+
 @pytest.mark.parametrize("page", [*PAGES, *TRANSLATIONS.values(), "CONTRIBUTING.rst"])
 def test_links_lead_to_files(page):
     targets = links(page)

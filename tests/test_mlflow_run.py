@@ -7,12 +7,14 @@ import shutil
 import mlflow
 import pytest
 
+from documents import commands
 from helpers import (
     ENTRY_POINTS,
     LOCAL,
     MLFLOW_RUN,
     PROJECT,
     WINES,
+    as_a_user,
     client_of,
     copy_project,
     copy_store,
@@ -258,6 +260,20 @@ def test_project_runs_by_its_address_from_another_folder(clone, empty_store, tmp
     assert run.info.experiment_id == experiment != "0"
     assert f"#/experiments/{experiment}/runs?" in done.out
     assert (tmp_path / "mlruns" / experiment / run_id / "artifacts/model/MLmodel").exists()
+
+
+def test_start_line_trains_where_mlflow_on_its_own_would_not(tmp_path, monkeypatch):
+    """The path has a blank and an accent, the folder above is read-only, and runs are in files."""
+    project = copy_project(tmp_path / "João Silva" / "wine")
+    monkeypatch.setenv("MLFLOW_ALLOW_FILE_STORE", "true")
+    mlflow.MlflowClient(str(project / "mlruns")).create_experiment("of MLflow 2")
+    tmp_path.chmod(0o555)
+    environment, train = commands("README.rst")[0].text.split("-r requirements.txt && ")
+    assert environment.startswith("python3 -m venv .venv && . .venv/bin/activate && ")  # is here
+    done = run_command(*as_a_user(), "bash", "-c", train, cwd=project)
+    assert done.status == 0, done.err
+    (run,) = runs_of(project)
+    assert (project / "mlruns/0" / run.info.run_id / "artifacts/model/MLmodel").exists()
 
 
 def test_script_runs_from_another_folder(tmp_path):

@@ -15,6 +15,7 @@ import pytest
 from helpers import (
     LOCAL,
     PROJECT,
+    assert_one_line_error,
     environment,
     models_of,
     run_command,
@@ -161,6 +162,14 @@ def test_text_that_cannot_be_printed_is_no_error(shell, printed):
 
 
 # Progress
+
+
+@pytest.mark.parametrize("script", sorted(PROJECT.glob("*.py")), ids=lambda path: path.name)
+def test_python_without_the_packages_is_one_line_that_says_what_helps(script, tmp_path):
+    """It is what a script meets where the environment is not active: -S hides the packages."""
+    done = run_command(sys.executable, "-S", script, cwd=tmp_path)
+    said = f"{script.name}: No module named '", f"in {sys.executable}; activate the project's env"
+    assert_one_line_error(done, *said, status=1)
 
 
 def test_progress_is_a_line_each_tenth_where_there_is_no_terminal(capsys):

@@ -2,7 +2,6 @@
 
 import functools
 import os
-import shutil
 import socket
 import sys
 import threading
@@ -18,6 +17,7 @@ from mlflow.entities import DatasetInput
 
 from helpers import (
     PROJECT,
+    as_a_user,
     assert_one_line_error,
     client_of,
     environment,
@@ -210,6 +210,20 @@ def test_server_that_never_answers_is_said_in_one_line_soon(tmp_path, silent_ser
 
 
 @pytest.mark.slow
+def test_server_of_mlflow_2_is_refused_in_one_line_before_a_run_is_started(tmp_path):
+    server = ("uv", "tool", "run", "--from", "mlflow==2.22.5", "--with", "sqlalchemy<2.1")
+    server += ("--with", "setuptools<81", "mlflow", "server", "--workers", 1)
+    port = free_port()
+    uri = f"http://127.0.0.1:{port}"
+    with start_server(*server, "--port", port, cwd=tmp_path, ready=f"{uri}/health", seconds=240):
+        train = (sys.executable, PROJECT / "train.py")
+        done = run_command(*train, cwd=tmp_path, MLFLOW_TRACKING_URI=uri)
+        assert mlflow.MlflowClient(uri).search_runs(["0"]) == []
+    refused = f"train.py: received {uri} to record in, a server of MLflow 2.22.5, allowed"
+    assert_one_line_error(done, refused, status=1)
+
+
+@pytest.mark.slow
 def test_run_that_has_begun_waits_for_its_server(new_store):
     """The server is stopped when the run is there, and started again."""
     port = free_port()
@@ -249,15 +263,6 @@ def assert_one_line_soon(folder, uri, reason):
 # A store that cannot be written to
 
 
-def as_a_user():
-    """Return the words before a command that make root obey the permissions of files."""
-    if os.name == "nt" or (os.geteuid() == 0 and not shutil.which("setpriv")):
-        pytest.skip("nobody is refused a file here")
-    if os.geteuid() != 0:
-        return ()
-    return ("setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all")
-
-
 def test_read_only_folder_is_refused_in_one_line(tmp_path):
     tmp_path.chmod(0o555)
     begun = time.monotonic()
@@ -266,6 +271,16 @@ def test_read_only_folder_is_refused_in_one_line(tmp_path):
     refused = f"received sqlite:///{tmp_path}/mlflow.db to record in, allowed is"
     assert_one_line_error(done, refused, status=1)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_encoded_folder_that_cannot_be_made_is_one_line_that_says_what_helps(tmp_path):
+    """MLflow encodes its default address, and makes the folder of the encoded name."""
+    folder = tmp_path / "João Silva" / "wine"
+    folder.mkdir(parents=True)
+    tmp_path.chmod(0o555)
+    done = run_command(*as_a_user(), sys.executable, PROJECT / "train.py", cwd=folder)
+    said = "Permission denied: '", "Jo%C3%A3o%20Silva'", "; MLFLOW_TRACKING_URI=sqlite:///mlflow.db"
+    assert_one_line_error(done, *said, status=1)
 
 
 def test_read_only_store_is_refused_in_one_line(new_store, run_script, tmp_path):

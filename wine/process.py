@@ -7,13 +7,11 @@ import os
 import signal
 import sys
 
-import click
-
 from wine import UserError
 
 
 def catch_interrupts():
-    """End with one line, from now on, where Ctrl-C stops a script that is still importing.
+    """End with one line, from now on, where a script cannot import or Ctrl-C stops its imports.
 
     The imports take seconds. `run` takes over when they are done.
     """
@@ -23,6 +21,9 @@ def catch_interrupts():
 def _report(kind, error, traceback):
     if issubclass(kind, KeyboardInterrupt):
         print(f"{sys.argv[0]}: interrupted", file=sys.stderr)
+    elif issubclass(kind, ModuleNotFoundError):
+        hint = "activate the project's environment first"
+        print(f"{sys.argv[0]}: {error} in {sys.executable}; {hint}", file=sys.stderr)
     else:
         sys.__excepthook__(kind, error, traceback)
 
@@ -137,6 +138,8 @@ def progress(items, length, label, size=lambda item: 1):
     object
         Each item; it counts as done when the next one is requested.
     """
+    import click  # not at the top: an environment without packages is to be told in one line
+
     terminal = sys.stderr.isatty()
     with click.progressbar(length=length, label=label, file=sys.stderr, hidden=not terminal) as bar:
         for item in items:

@@ -8,17 +8,19 @@ import textwrap
 import time
 import traceback
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import mlflow
 import pandas as pd
 from mlflow.data import sources
 from mlflow.entities import Metric, Param
 from mlflow.exceptions import MlflowException
+from mlflow.utils.credentials import get_default_host_creds
 
 # There is no public way to know a random name: its shape is also that of names that users give,
 # such as lazy-days-12, and `mlflow run` leaves no trace of who gave the name.
 from mlflow.utils.name_utils import _GENERATOR_NOUNS, _GENERATOR_PREDICATES
+from mlflow.utils.rest_utils import http_request
 
 from wine import UserError
 from wine.files import locate
@@ -58,12 +60,13 @@ def start_run(run_name=None):
     Raises
     ------
     UserError
-        If the folder of the database cannot be written to, if MLflow cannot record, or if
-        MLFLOW_RUN_ID names a run that has ended.
+        If the folder of the database cannot be written to, if the server is older than MLflow 3,
+        if MLflow cannot record, or if MLFLOW_RUN_ID names a run that has ended.
     """
     _check_store()
     with one_line_errors("MLflow cannot record"):
         with fail_fast():
+            _check_server()
             if run_id := os.environ.get("MLFLOW_RUN_ID"):
                 info = mlflow.get_run(run_id).info
                 _check_status(info)
@@ -140,6 +143,26 @@ def _check_store():
         )
 
 
+def _check_server():
+    """Refuse a server older than MLflow 3, where a training would fail when it logs its model.
+
+    Asked for a model that is not there, MLflow 3 answers in JSON; an older server, which has no
+    models to ask for, answers with the page of an unknown address.
+    """
+    uri = mlflow.get_tracking_uri()
+    if not uri.startswith(("http://", "https://")):
+        return
+    credentials = get_default_host_creds(uri)
+    answer = http_request(credentials, "/api/2.0/mlflow/logged-models/m-0", "GET")
+    if answer.status_code == 404 and "json" not in answer.headers.get("Content-Type", ""):
+        asked = http_request(credentials, "/version", "GET")
+        version = textwrap.shorten(asked.text, 20) if asked.ok else "of an unknown version"
+        raise UserError(
+            f"received {uri} to record in, a server of MLflow {version}, allowed is MLflow 3 or "
+            "newer; MLFLOW_TRACKING_URI says so"
+        )
+
+
 def _check_status(info):
     """Refuse a run that has ended: it would keep its parameters and get another model's metrics."""
     if info.status not in ("RUNNING", "SCHEDULED"):
@@ -170,6 +193,10 @@ def _one_line(what, error):
     reason = textwrap.shorten(re.sub(additions, "", str(error), flags=re.DOTALL), 500)
     if reason.startswith("API request"):  # The server has not answered, whatever was asked of it.
         reason += "; MLFLOW_TRACKING_URI names the server, MLFLOW_HTTP_REQUEST_TIMEOUT the wait"
+    # MLflow encodes its default address, and makes the folder of the encoded name
+    # (mlflow/mlflow#19205).
+    if isinstance(error, PermissionError) and unquote(reason) != reason:
+        reason += "; MLFLOW_TRACKING_URI=sqlite:///mlflow.db needs no such folder"
     return UserError(f"{what}: {reason}")
 
 
