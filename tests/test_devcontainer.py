@@ -16,7 +16,7 @@ from documents import commands
 from helpers import PROJECT, environment, free_port, start_server
 
 TEXT = (PROJECT / ".devcontainer" / "devcontainer.json").read_text(encoding="utf-8")
-CONFIG = json.loads(re.sub(r"^ *//.*$", "", TEXT, flags=re.MULTILINE))  # It may have comments.
+CONFIG = json.loads(TEXT)
 README = [command.text for command in commands("README.rst")]
 # as https://containers.dev/implementors/json_schema/ has them, of the keys that are used
 TYPES = {
