@@ -13,7 +13,7 @@ import joblib
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import AutoLocator, MaxNLocator
 
 from wine import folds
 from wine.dataset import NOUN, TARGET_SCALE
@@ -230,6 +230,8 @@ def _predicted_against_measured(estimator, subsets):
     else:
         figure, ax = _new_plot(estimator, "measured and predicted", len(y))
         _plot_errors("actual_vs_predicted", subsets, ax)
+        for axis in (ax.xaxis, ax.yaxis):  # scikit-learn's are at odd numbers.
+            axis.set_major_locator(AutoLocator())
         ax.set_ylabel(measured)
     ax.set_xlabel(_axis(f"predicted {y.name}"))
     _legend_below(ax)
@@ -272,7 +274,7 @@ def _residuals(estimator, subsets):
     ax.set_ylabel("measured minus predicted")
     ax.legend(fontsize="small")
     errors = [y - predicted.y_pred for _, y, predicted in subsets]
-    bins = np.histogram_bin_edges(errors[0], 40)
+    bins = np.histogram_bin_edges(errors[0], min(40, _n_bins(len(y))))
     for error, color in zip(errors, COLORS, strict=False):
         right.hist(error, bins, orientation="horizontal", color=color, alpha=0.6)
     right.set(title="how many", xlabel=f"test {NOUN}s")
@@ -356,10 +358,14 @@ def predictions(counts, outputs):
     return figure
 
 
+def _n_bins(n_rows):
+    """Return how many bins of a histogram a number of rows can fill."""
+    return max(5, round(2 * math.sqrt(n_rows)))
+
+
 def _merge_bins(histogram):
     """Return the counts and the edges of a histogram, with wider bins if there are few rows."""
-    n_bins = max(5, 2 * math.sqrt(histogram.counts.sum()))
-    step = math.ceil(len(histogram.counts) / n_bins)
+    step = math.ceil(len(histogram.counts) / _n_bins(histogram.counts.sum()))
     counts = np.add.reduceat(histogram.counts, range(0, len(histogram.counts), step))
     return counts, histogram.edges[0] + np.arange(len(counts) + 1) * step * histogram.width
 
