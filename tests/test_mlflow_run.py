@@ -114,9 +114,9 @@ def test_description_and_tags_say_the_estimator_and_the_metrics(
 
 def test_run_is_named_after_its_estimator_and_parameters(recorded):
     assert {entry_point: run.info.run_name for entry_point, run in recorded.items()} == {
-        "main": "ElasticNet alpha=1.0 l1_ratio=0.1",
-        "huber": "HuberRegressor alpha=0.0001 epsilon=1.35 max_iter=100",
-        "classifier": "ExtraTreesClassifier n_estimators=80 max_depth=None predict_fn=predict",
+        "main": "ElasticNet 1.0, 0.1",
+        "huber": "Huber 0.0001, 1.35, 100",
+        "classifier": "ExtraTrees 80, None",
     }
 
 

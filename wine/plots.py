@@ -98,16 +98,16 @@ def _legend_below(ax):
     ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), fontsize="small", ncols=2)
 
 
-def _axis(label, scale=TARGET_SCALE):
+def _axis(label):
     """Return the label of an axis of the target's values, with their unit."""
-    return f"{label}, {scale}" if scale else label
+    return f"{label}, {TARGET_SCALE}" if TARGET_SCALE else label
 
 
 def _axis_of_differences(label):
     """Return the label of an axis of differences: of a scale from 0 to 10, they are points."""
-    is_range = TARGET_SCALE.startswith("from ")
-    unit = f"points of the scale {TARGET_SCALE}" if is_range else TARGET_SCALE
-    return _axis(label, f"in {unit}" if unit else "")
+    if TARGET_SCALE.startswith("from "):
+        return f"{label}, in points of the scale {TARGET_SCALE}"
+    return f"{label}, in {TARGET_SCALE}" if TARGET_SCALE else label
 
 
 def _confusion_matrix(estimator, subsets):
@@ -284,7 +284,7 @@ def _residuals(estimator, subsets):
 
 def _plot_errors(kind, subsets, ax):
     for (label, y, predicted), color in zip(subsets, COLORS, strict=False):
-        display = metrics.PredictionErrorDisplay.from_predictions(
+        metrics.PredictionErrorDisplay.from_predictions(
             y,
             predicted.y_pred,
             kind=kind,
@@ -293,7 +293,7 @@ def _plot_errors(kind, subsets, ax):
             scatter_kwargs={"alpha": 0.3, "color": color, "label": label, "s": 12},
             ax=ax,
         )
-    display.line_.set_label("perfect")
+    ax.plot([], [], "k--", label="perfect")  # scikit-learn has drawn the line, without a label.
 
 
 def _effects(estimator, split):
