@@ -102,6 +102,14 @@ def evaluate_all(tasks, jobs):
         raise errors[0]
 
 
+def find_best(trials, metric):
+    """Return the best of the candidates that were evaluated; of equal ones, the first."""
+    return min(
+        trials,
+        key=lambda each: (-metric.sign * each["metrics"][f"cv_{metric.name}"], each["number"]),
+    )
+
+
 def log_candidates(trials, names, metric):
     """Log the table of the candidates, and the plot of the score against each parameter."""
     trials = sorted(trials, key=lambda trial: trial["number"])
@@ -116,12 +124,14 @@ def log_candidates(trials, names, metric):
 
     evaluated = [trial for trial in trials if "metrics" in trial]
     if evaluated:
+        better = "lower" if metric.ascending else "higher"
         figure = plots.candidates(
             [{name: trial["params"][name] for name in names} for trial in evaluated],
             scores=[trial["metrics"][f"cv_{metric.name}"] for trial in evaluated],
             spreads=[trial["metrics"][f"cv_{metric.name}_std"] for trial in evaluated],
-            ylabel=f"{metric.name}, mean and spread of {folds.FOLDS} folds",
+            ylabel=f"{metric.name} ({better} is better),\nmean and spread of {folds.FOLDS} folds",
             defaults=0 if evaluated[0]["number"] == 0 else None,
+            best=evaluated.index(find_best(evaluated, metric)),
         )
         mlflow.log_figure(figure, "candidates.png")
 
@@ -187,7 +197,7 @@ def main():
 
         evaluated = check_trials(trials, params)
         scores = {trial["number"]: trial["metrics"][f"cv_{metric.name}"] for trial in evaluated}
-        best = min(evaluated, key=lambda t: (-metric.sign * scores[t["number"]], t["number"]))
+        best = find_best(evaluated, metric)
         mlflow.log_metric("n_failed", len(trials) - len(evaluated))
         script_params = script.read_params([])
         script.train(script_params | best["params"] | {"data": params["data"]}, split)
@@ -196,6 +206,9 @@ def main():
             f"Best of {len(evaluated)} candidates by {folds.describe(split)}: "
             f"{metric.name} {scores[best['number']]:.4f}, "
             f"with the defaults {scores.get(0, math.nan):.4f}"
+        )
+        print(
+            f"\nSee how the score depends on each parameter:\n\n{ui.artifact_url('candidates.png')}"
         )
         print("\nCompare them, the best one first:\n")
         run_id, names = parent.info.run_id, list(script.SEARCH)

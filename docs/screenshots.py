@@ -1,4 +1,6 @@
-"""Take the pictures of the first page from a real MLflow UI, in headless Chromium.
+"""Take the pictures of the pages from a real MLflow UI, in headless Chromium.
+
+Each is what a browser shows that was never there before, with MLflow's Assistant.
 
 python docs/screenshots.py
 """
@@ -19,15 +21,17 @@ from PIL import Image
 PROJECT = Path(__file__).resolve().parent.parent
 IMAGES = PROJECT / "docs" / "images"
 TRAININGS = ([], [0.5, 0.1], [0.1, 0.5], [0.03, 0.9], [0.01, 0.1], [0.001, 0.5])
-WIDTH, ASSISTANT = 1340, 460  # pixels of a picture, and of the panel beside it that is cut off
-COLORS = 64  # of a picture, so that the two together have less than 300 kB
+PROJECTOR, SCREEN = (1280, 720), (1900, 1000)  # pixels
+COLORS = 64  # of a picture, so that all together have less than 300 kB
+# A headless browser has no mouse, and Plotly then lays its grey buttons over the points.
+MOUSE = "primaryHoverType=2,availableHoverTypes=2,primaryPointerType=4,availablePointerTypes=4"
 
 
 def run(script, *arguments, folder):
-    """Run a script of the project and return the address that it prints, without the server."""
+    """Run a script of the project and return the addresses that it prints, without the server."""
     command = [sys.executable, PROJECT / script, *map(str, arguments)]
     done = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
-    return re.findall(r"http://127.0.0.1:5050(/\S+)", done.stdout)[-1]
+    return re.findall(r"http://127.0.0.1:5050(/\S+)", done.stdout)
 
 
 @contextlib.contextmanager
@@ -51,32 +55,40 @@ def serve(folder):
         ui.wait()
 
 
-def take(address, file_name, height):
-    """Take a picture of a page."""
+def take(address, file_name, size):
+    """Take a picture of a page, of a width and a height."""
     browser = shutil.which("chromium") or shutil.which("google-chrome")
     options = ["--headless", "--no-sandbox", "--disable-gpu", "--hide-scrollbars"]
     options += ["--disable-background-networking", "--virtual-time-budget=120000"]
+    options += [f"--blink-settings={MOUSE}", "--window-size={},{}".format(*size)]
     with tempfile.TemporaryDirectory() as profile:  # A browser remembers its last view.
-        options += [f"--user-data-dir={profile}", f"--window-size={WIDTH + ASSISTANT},{height}"]
-        picture = f"--screenshot={profile}/page.png"
-        subprocess.run([browser, *options, picture, address], check=True, capture_output=True)
-        with Image.open(f"{profile}/page.png") as image:
-            image = image.convert("RGB").crop((0, 0, WIDTH, height))
-            image.quantize(COLORS).save(IMAGES / file_name, optimize=True)
+        picture = f"{profile}/page.png"
+        options += [f"--user-data-dir={profile}", f"--screenshot={picture}"]
+        subprocess.run([browser, *options, address], check=True, capture_output=True)
+        save(picture, file_name)
+
+
+def save(picture, file_name):
+    """Save a picture with few colors."""
+    with Image.open(picture) as image:
+        image.convert("RGB").quantize(COLORS).save(IMAGES / file_name, optimize=True)
 
 
 def main():
-    """Train, sweep and take the two pictures."""
+    """Train, sweep and take the pictures."""
     IMAGES.mkdir(exist_ok=True)
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for arguments in TRAININGS:
-            runs = run("train.py", *arguments, folder=folder)
+            (trainings,) = run("train.py", *arguments, folder=folder)
         run("huber-train.py", folder=folder)
-        sweep = run("sweep.py", "main", 50, folder=folder)
+        *_, sweep = run("sweep.py", "main", 50, folder=folder)
+        (candidates,) = folder.glob("mlruns/0/*/artifacts/candidates.png")
+        save(candidates, candidates.name)
         with serve(folder) as server:
-            take(server + runs, "runs.png", 660)
-            take(server + sweep, "sweep.png", 800)
+            take(server + trainings, "runs.png", PROJECTOR)
+            take(f"{server}{trainings}&compareRunsMode=CHART", "charts.png", SCREEN)
+            take(server + sweep, "sweep.png", SCREEN)
 
 
 if __name__ == "__main__":

@@ -57,7 +57,7 @@ def test_every_candidate_is_a_child(swept):
         assert run.data.tags["converged"] == "true"
         assert run.data.tags["mlflow.source.name"] == parent.data.tags["mlflow.source.name"]
         assert run.info.end_time >= run.info.start_time >= parent.info.start_time
-        params = " ".join(f"{name}={run.data.params[name]}" for name in ("alpha", "l1_ratio"))
+        params = ", ".join(run.data.params[name] for name in ("alpha", "l1_ratio"))
         assert run.info.run_name == f"ElasticNet {params}"
     assert {run.data.tags["trial"] for run in children} == {str(number) for number in range(12)}
     assert parent.info.run_name == "Sweep of ElasticNet"

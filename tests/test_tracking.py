@@ -171,9 +171,7 @@ def test_name_that_a_user_gave_stays(new_store, run_script, monkeypatch, name):
 def test_random_name_is_replaced(new_store, run_script):
     for _ in range(3):
         assert run_script("train.py", 0.5).status == 0
-    assert {run.info.run_name for run in runs_of(new_store)} == {
-        "ElasticNet alpha=0.5 l1_ratio=0.1"
-    }
+    assert {run.info.run_name for run in runs_of(new_store)} == {"ElasticNet 0.5, 0.1"}
 
 
 # The tracking server

@@ -3,6 +3,7 @@
 import sys
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 from sklearn import metrics
@@ -17,7 +18,9 @@ import numpy as np
 import pandas as pd
 
 from wine import UserError
+from wine.dataset import DATA
 
+ASCENDING = ("rmse", "mae", "brier")  # Of these metrics, the lowest is the best.
 # The names in MLflow of a metric in each column of what `evaluate` returns.
 METRIC_NAMES = {"cv": "cv_{}", "test": "{}", "unseen": "{}_unseen", "baseline": "{}_baseline"}
 
@@ -42,21 +45,52 @@ def name(estimator):
 
 
 def describe(estimator, params):
-    """Return the name of an estimator with its parameters, for instance ``Ridge alpha=1.0``.
+    """Return a name for a run that is short enough for the first column of MLflow's table.
 
     Parameters
     ----------
     estimator : scikit-learn estimator
         The estimator.
     params : dict
-        The script's parameters, of which the table is not one of the estimator.
+        The script's parameters. Of those of the estimator, the values are named; of the table, the
+        name if it is not the default one.
 
     Returns
     -------
     str
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import HuberRegressor
+    >>> describe(HuberRegressor(), {"alpha": 0.1, "epsilon": 1.35, "data": DATA})
+    'Huber 0.1, 1.35'
+    >>> describe(HuberRegressor(), {"alpha": 0.1, "epsilon": 1.35, "data": "wines/red.csv"})
+    'Huber 0.1, 1.35 on red'
     """
-    params = [f"{key}={value}" for key, value in params.items() if key != "data"]
-    return " ".join([name(estimator), *params])
+    kind = name(estimator)
+    for suffix in ("Regressor", "Classifier"):
+        kind = kind.removesuffix(suffix)
+    values = ", ".join(map(str, own_params(estimator, params).values()))
+    data = params.get("data", DATA)
+    return f"{kind} {values}".strip() + ("" if data == DATA else f" on {Path(data).stem}")
+
+
+def own_params(estimator, params):
+    """Return those of a script's parameters that are parameters of its estimator.
+
+    Parameters
+    ----------
+    estimator : scikit-learn estimator
+        The estimator, or a Pipeline.
+    params : dict
+        The script's parameters.
+
+    Returns
+    -------
+    dict
+    """
+    known = get_params(estimator)
+    return {key: value for key, value in params.items() if key in known}
 
 
 def get_params(estimator):
@@ -132,8 +166,10 @@ def main_metric(estimator):
     Metric(name='rmse', ascending=True, scoring='neg_root_mean_squared_error')
     """
     if is_classifier(estimator):
-        return Metric("average_precision", False, _score_average_precision)
-    return Metric("rmse", True, "neg_root_mean_squared_error")
+        kind, scoring = "average_precision", _score_average_precision
+    else:
+        kind, scoring = "rmse", "neg_root_mean_squared_error"
+    return Metric(kind, kind in ASCENDING, scoring)
 
 
 def fit(estimator, split, hint):

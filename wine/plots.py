@@ -13,11 +13,14 @@ import joblib
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.ticker import AutoLocator, MaxNLocator
 
 from wine import folds
 from wine.dataset import NOUN, TARGET_SCALE
-from wine.evaluation import final_step, is_binary, main_metric, name, threshold
+from wine.evaluation import ASCENDING, final_step, is_binary, main_metric, name, threshold
 
+COLORS = "tab:gray", "tab:blue"  # of all test rows, and of the unseen ones
+MAX_GRADES = 20  # A target whose whole numbers are farther apart is drawn as dots.
 MAX_ROWS = 10_000  # Of more rows, a plot that takes time for each of them shows a sample.
 
 
@@ -49,7 +52,7 @@ def training(estimator, split, result):
     """
     subsets = _test_subsets(split, result.predicted)
     if is_classifier(estimator):
-        figures = {"confusion-matrix.png": _confusion_matrix(estimator, *subsets[0])}
+        figures = {"confusion-matrix.png": _confusion_matrix(estimator, subsets)}
         if is_binary(estimator):
             figures |= {
                 "roc-curve.png": _roc_curve(estimator, subsets),
@@ -81,24 +84,59 @@ def _test_subsets(split, predicted):
 
 def _new_plot(estimator, title, n_rows=0):
     """Return a figure and its axes; the title says whether only a sample of the rows is shown."""
-    title += f",\na sample of {MAX_ROWS:,} {NOUN}s" if n_rows > MAX_ROWS else ""
     figure = new_figure()
-    return figure, figure.subplots(subplot_kw={"title": f"{name(estimator)}: {title}"})
+    return figure, figure.subplots(subplot_kw={"title": _title(estimator, title, n_rows)})
 
 
-def _confusion_matrix(estimator, label, y, predicted):
-    figure, ax = _new_plot(estimator, label)
-    names = ["other", y.name] if is_binary(estimator) else estimator.classes_
-    labels = {"labels": estimator.classes_, "display_labels": names}
-    metrics.ConfusionMatrixDisplay.from_predictions(
-        y, predicted.y_pred, **labels, colorbar=False, ax=ax
-    )
+def _title(estimator, title, n_rows):
+    sample = f",\na sample of {MAX_ROWS:,} {NOUN}s" if n_rows > MAX_ROWS else ""
+    return f"{name(estimator)}: {title}{sample}"
+
+
+def _legend_below(ax):
+    """Put the legend below the axes, where it covers nothing."""
+    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), fontsize="small", ncols=2)
+
+
+def _axis(label):
+    """Return the label of an axis of the target's values, with their unit."""
+    return f"{label}, {TARGET_SCALE}" if TARGET_SCALE else label
+
+
+def _axis_of_differences(label):
+    """Return the label of an axis of differences: of a scale from 0 to 10, they are points."""
+    if TARGET_SCALE.startswith("from "):
+        return f"{label}, in points of the scale {TARGET_SCALE}"
+    return f"{label}, in {TARGET_SCALE}" if TARGET_SCALE else label
+
+
+def _confusion_matrix(estimator, subsets):
+    figure = new_figure(width=4.8 * len(subsets), height=4.4)
+    (axes,) = figure.subplots(1, len(subsets), squeeze=False)
+    chosen, title = threshold(estimator), f"{name(estimator)}: confusion matrix"
+    figure.suptitle(title if chosen is None else f"{title}, threshold {chosen:g}")
+    classes, positive = estimator.classes_, subsets[0][1].name
+    names = ["other", positive] if is_binary(estimator) else classes
+    is_large = len(classes) > 10  # The numbers would not fit into the cells.
+    for ax, (label, y, predicted) in zip(axes, subsets, strict=True):
+        metrics.ConfusionMatrixDisplay.from_predictions(
+            y,
+            predicted.y_pred,
+            labels=classes,
+            display_labels=names,
+            include_values=not is_large,
+            values_format=",d",
+            xticks_rotation="vertical" if is_large else "horizontal",
+            colorbar=is_large,
+            ax=ax,
+        )
+        ax.set(title=label, xlabel="predicted", ylabel="true")
     return figure
 
 
 def _roc_curve(estimator, subsets):
     figure, ax = _new_plot(estimator, "ROC curve")
-    _plot_curves(metrics.RocCurveDisplay, subsets, _false_positive_rate, _recall, ax)
+    _plot_curves(metrics.RocCurveDisplay, estimator, subsets, _false_positive_rate, _recall, ax)
     good = subsets[0][1].name
     ax.set(
         xlabel=f"share of the others called {good}", ylabel=f"share of the {good} that are found"
@@ -108,7 +146,7 @@ def _roc_curve(estimator, subsets):
 
 def _precision_recall_curve(estimator, subsets):
     figure, ax = _new_plot(estimator, "precision-recall curve")
-    _plot_curves(metrics.PrecisionRecallDisplay, subsets, _recall, _precision, ax)
+    _plot_curves(metrics.PrecisionRecallDisplay, estimator, subsets, _recall, _precision, ax)
     ax.set(xlabel="recall", ylabel="precision")
     return figure
 
@@ -125,14 +163,16 @@ def _precision(y, y_pred):
     return metrics.precision_score(y, y_pred, zero_division=0)
 
 
-def _plot_curves(display, subsets, x_metric, y_metric, ax):
+def _plot_curves(display, estimator, subsets, x_metric, y_metric, ax):
     """Plot a curve for each subset, and the point on it of the classes that are predicted."""
+    chosen = threshold(estimator)
+    point = "predicted classes" if chosen is None else f"threshold {chosen:g}"
     for number, (label, y, (y_pred, probabilities)) in enumerate(subsets, start=1):
         is_last, y_score = number == len(subsets), probabilities[:, 1]
         display.from_predictions(y, y_score, name=label, plot_chance_level=is_last, ax=ax)
-        label = "the predicted classes" if is_last else None
+        label = point if is_last else None
         ax.plot(x_metric(y, y_pred), y_metric(y, y_pred), "ko", label=label)
-    ax.legend()
+    _legend_below(ax)
 
 
 def _calibration(estimator, label, y, predicted):
@@ -175,22 +215,75 @@ def _threshold(estimator, cv):
     return figure
 
 
+def _are_grades(y):
+    """Tell whether a target is a few whole numbers close to each other, such as school grades."""
+    return pd.api.types.is_integer_dtype(y) and np.ptp(y) <= MAX_GRADES
+
+
 def _predicted_against_measured(estimator, subsets):
-    figure, ax = _new_plot(estimator, "measured and predicted", len(subsets[0][1]))
-    _plot_errors("actual_vs_predicted", subsets, ax)
-    ax.set_ylabel(f"measured {subsets[0][1].name}, {TARGET_SCALE}")
+    y = subsets[0][1]
+    measured = _axis(f"measured {y.name}")
+    if _are_grades(y):
+        figure, ax = _new_plot(estimator, "predictions for each measured value")
+        _plot_boxes(subsets, ax)
+        ax.set_ylabel(f"{measured} (test {NOUN}s)")
+    else:
+        figure, ax = _new_plot(estimator, "measured and predicted", len(y))
+        _plot_errors("actual_vs_predicted", subsets, ax)
+        for axis in (ax.xaxis, ax.yaxis):  # scikit-learn's are at odd numbers.
+            axis.set_major_locator(AutoLocator())
+        ax.set_ylabel(measured)
+    ax.set_xlabel(_axis(f"predicted {y.name}"))
+    _legend_below(ax)
     return figure
 
 
+def _plot_boxes(subsets, ax):
+    """Plot for each measured grade where the predictions are, as dots would cover each other."""
+    offsets = (0.18, -0.18) if len(subsets) > 1 else (0,)
+    for (label, y, predicted), offset, color in zip(subsets, offsets, COLORS, strict=False):
+        grades = np.unique(y)
+        ax.boxplot(
+            [predicted.y_pred[y == grade] for grade in grades],
+            positions=grades + offset,
+            orientation="horizontal",
+            widths=0.3,
+            whis=(5, 95),
+            showfliers=False,
+            patch_artist=True,
+            boxprops={"facecolor": color, "alpha": 0.6},
+            medianprops={"color": "black"},
+            manage_ticks=False,
+            label=f"{label}: box of a half, line of 90 %",
+        )
+    counts = subsets[0][1].value_counts().sort_index()
+    ax.set_yticks(counts.index, [f"{grade} ({n:,})" for grade, n in counts.items()])
+    ends = [counts.index[0], counts.index[-1]]
+    ax.plot(ends, ends, "k--", label="perfect")
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
+
+
 def _residuals(estimator, subsets):
-    figure, ax = _new_plot(estimator, "residuals", len(subsets[0][1]))
+    figure = new_figure(width=8)
+    ax, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 1))
+    y = subsets[0][1]
+    ax.set_title(_title(estimator, "residuals", len(y)))
     _plot_errors("residual_vs_predicted", subsets, ax)
+    stripes = "\nEach stripe is one measured value." if _are_grades(y) else ""
+    ax.set_xlabel(_axis(f"predicted {y.name}") + stripes)
     ax.set_ylabel("measured minus predicted")
+    ax.legend(fontsize="small")
+    errors = [y - predicted.y_pred for _, y, predicted in subsets]
+    bins = np.histogram_bin_edges(errors[0], min(40, _n_bins(len(y))))
+    for error, color in zip(errors, COLORS, strict=False):
+        right.hist(error, bins, orientation="horizontal", color=color, alpha=0.6)
+    right.set(title="how many", xlabel=f"test {NOUN}s")
+    right.xaxis.set_major_locator(MaxNLocator(4, integer=True))
     return figure
 
 
 def _plot_errors(kind, subsets, ax):
-    for (label, y, predicted), color in zip(subsets, ("tab:gray", "tab:blue"), strict=False):
+    for (label, y, predicted), color in zip(subsets, COLORS, strict=False):
         metrics.PredictionErrorDisplay.from_predictions(
             y,
             predicted.y_pred,
@@ -200,8 +293,7 @@ def _plot_errors(kind, subsets, ax):
             scatter_kwargs={"alpha": 0.3, "color": color, "label": label, "s": 12},
             ax=ax,
         )
-    ax.set_xlabel(f"predicted {y.name}, {TARGET_SCALE}")
-    ax.legend()
+    ax.plot([], [], "k--", label="perfect")  # scikit-learn has drawn the line, without a label.
 
 
 def _effects(estimator, split):
@@ -215,7 +307,7 @@ def _effects(estimator, split):
     effects = effects.sort_values(key=np.abs)
     ax.barh(effects.index, effects)
     ax.axvline(0, color="black", linewidth=0.8)
-    ax.set_xlabel(f"change of the predicted {split.y_train.name}, {TARGET_SCALE}")
+    ax.set_xlabel(_axis_of_differences(f"change of the predicted {split.y_train.name}"))
     return figure
 
 
@@ -256,13 +348,26 @@ def predictions(counts, outputs):
     figure = new_figure()
     ax = figure.subplots()
     if counts.histogram:
-        ax.stairs(counts.histogram.counts, counts.histogram.edges, fill=True)
+        ax.stairs(*_merge_bins(counts.histogram), fill=True)
         ax.set_xlabel(outputs[-1])
     else:
         ax.bar(*zip(*sorted(counts.classes.items()), strict=True))
         ax.set_xlabel("prediction")
+    ax.yaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
     ax.set(ylabel="rows", title=f"{counts.scored:,} rows scored")
     return figure
+
+
+def _n_bins(n_rows):
+    """Return how many bins of a histogram a number of rows can fill."""
+    return max(5, round(2 * math.sqrt(n_rows)))
+
+
+def _merge_bins(histogram):
+    """Return the counts and the edges of a histogram, with wider bins if there are few rows."""
+    step = math.ceil(len(histogram.counts) / _n_bins(histogram.counts.sum()))
+    counts = np.add.reduceat(histogram.counts, range(0, len(histogram.counts), step))
+    return counts, histogram.edges[0] + np.arange(len(counts) + 1) * step * histogram.width
 
 
 def drift(metrics, limit, n_rows):
@@ -281,19 +386,26 @@ def drift(metrics, limit, n_rows):
     -------
     matplotlib.figure.Figure
     """
-    names = [name.removeprefix("psi_") for name in metrics if name.startswith("psi_")]
-    figure = new_figure(width=9.6)
+    index = {key.removeprefix("psi_"): n for key, n in metrics.items() if key.startswith("psi_")}
+    names, shifted = list(index), [name for name in index if index[name] > limit]
+    figure = new_figure(9.6, max(4.8, 1.6 + 0.25 * len(names)))
     left, right = figure.subplots(1, 2, sharey=True)
-    left.barh(names, [metrics[f"psi_{name}"] for name in names])
+    colors = ["tab:orange" if name in shifted else "tab:blue" for name in names]
+    left.barh(names, list(index.values()), color=colors)
     left.axvline(limit, color="black", linestyle="--", label="counts as shifted")
-    left.set(xlabel="population stability index", title=f"{n_rows:,} rows")
-    left.legend()
+    left.set_xlabel("population stability index")
     right.barh(names, [100 * metrics[f"outside_{name}"] for name in names])
-    right.set(xlabel=f"% outside the range of the training {NOUN}s")
+    outside = f"{metrics['outside']:.1%} of the rows with a value outside"
+    right.set(xlabel=f"% outside the range of the training {NOUN}s", title=outside)
+    others = f" and {len(shifted) - 3} more" if len(shifted) > 3 else ""
+    verdict = f"unlike the training {NOUN}s in {', '.join(shifted[:3])}{others}"
+    verdict = verdict if shifted else f"distributed like the training {NOUN}s"
+    figure.suptitle(f"{n_rows:,} rows, {verdict}")
+    figure.legend(*left.get_legend_handles_labels(), loc="outside lower left")
     return figure
 
 
-def candidates(params, scores, spreads, ylabel, defaults=None):
+def candidates(params, scores, spreads, ylabel, defaults=None, best=None):
     """Draw the score of each candidate of a sweep against each parameter.
 
     Parameters
@@ -307,6 +419,8 @@ def candidates(params, scores, spreads, ylabel, defaults=None):
         What the score is.
     defaults : int, optional
         The index of the candidate that has the defaults.
+    best : int, optional
+        The index of the best candidate.
 
     Returns
     -------
@@ -320,9 +434,16 @@ def candidates(params, scores, spreads, ylabel, defaults=None):
         ax.errorbar(x, scores, spreads, fmt="o", alpha=0.4, label="drawn")
         if defaults is not None:
             ax.plot(x[defaults], scores[defaults], "D", color="black", label="defaults")
+        if best is not None:
+            ax.plot(x[best], scores[best], "r*", markersize=15, zorder=3, label="best")
         ax.set_xlabel(key)
     axes[0].set_ylabel(ylabel)
-    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
+    if best is not None:
+        title = ", ".join(f"{key}={value}" for key, value in params[best].items())
+        title = f"best {title}: {scores[best]:.4f}"
+        title += "" if defaults is None else f"; defaults {scores[defaults]:.4f}"
+        figure.suptitle(title, parse_math=False)
     return figure
 
 
@@ -371,7 +492,8 @@ def comparison(scores, gains, metric, title):
     left, right = figure.subplots(1, 2, width_ratios=(1, 2))
     bars = left.bar(["challenger", "champion"], [scores["challenger"], scores["champion"]])
     left.bar_label(bars, fmt="%.4f")
-    left.set_ylabel(f"{metric} (unseen)")
+    better = "lower" if metric in ASCENDING else "higher"
+    left.set_ylabel(f"{metric} on the unseen {NOUN}s, {better} is better")
     right.hist(gains, bins=40 if np.ptp(gains) > 1e-9 else 1, color="tab:gray")
     right.axvline(0, color="black", label="no gain")
     right.axvspan(

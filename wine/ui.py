@@ -12,6 +12,8 @@ from wine import evaluation
 # MLflow's own Share button stores a view in a tag of the experiment with this prefix; the rest of
 # the tag's name is the view's key in the address.
 PREFIX = "mlflow.sharedViewState."
+# Without it in an address, MLflow opens its pages for language models.
+TRAINING = {"workflowType": "machine_learning"}
 
 
 def runs_url(**view):
@@ -28,7 +30,7 @@ def runs_url(**view):
     str
     """
     runs = f"{_server()}/#/experiments/{mlflow.active_run().info.experiment_id}/runs"
-    return f"{runs}?{urlencode({'workflowType': 'machine_learning'} | view)}"
+    return f"{runs}?{urlencode(TRAINING | view)}"
 
 
 def model_url(name):
@@ -43,7 +45,24 @@ def model_url(name):
     -------
     str
     """
-    return f"{_server()}/#/models/{name}"
+    return f"{_server()}/#/models/{name}?{urlencode(TRAINING)}"
+
+
+def artifact_url(path):
+    """Return the URL of the page that shows an artifact of the active run.
+
+    Parameters
+    ----------
+    path : str
+        Its path among the run's artifacts.
+
+    Returns
+    -------
+    str
+    """
+    run = mlflow.active_run().info
+    page = f"{_server()}/#/experiments/{run.experiment_id}/runs/{run.run_id}/artifacts/{path}"
+    return f"{page}?{urlencode(TRAINING)}"
 
 
 def start_command():
@@ -64,16 +83,18 @@ def _is_remote():
 def store_trainings(estimator, params):
     """Store the view of an experiment's trainings: the best by cross-validation comes first.
 
-    Its columns are the metric by folds, on the unseen test rows, on the whole test set and of the
-    baseline, and the parameters. Trials and other runs are left out, as they have no metric on the
-    test set.
+    It shows those on the training set of the active run, as metrics on other rows cannot be
+    compared. Trials and other runs are left out, as they have no metric on the test set. The
+    columns are as many as there is room for beside the Assistant on a projector: the metric by
+    folds and on the unseen test rows, then the parameters. The charts are bars of the metric by
+    folds, and parallel coordinates.
 
     Parameters
     ----------
     estimator : scikit-learn regressor or classifier
         It says which metric is shown.
     params : dict
-        The script's parameters.
+        The script's parameters, of which those of the estimator are shown.
 
     Returns
     -------
@@ -81,12 +102,23 @@ def store_trainings(estimator, params):
         What `runs_url` takes to open the view; empty if it cannot be stored.
     """
     metric = evaluation.main_metric(estimator)
-    names = [name for name in params if name != "data"]
-    cv, test = f"metrics.`cv_{metric.name}`", f"metrics.`{metric.name}`"
-    others = (f"metrics.`{metric.name}{suffix}`" for suffix in ("_unseen", "", "_baseline"))
-    columns = ["tags.`estimator`", cv, *others, *(f"params.`{name}`" for name in names)]
-    state = _table(columns, f"{test} >= 0", cv, metric.ascending)
-    return _store("-".join([f"cv_{metric.name}", *names]), state)
+    names = list(evaluation.own_params(estimator, params))
+    cv, unseen = f"cv_{metric.name}", f"{metric.name}_unseen"
+    columns = [*(f"metrics.`{name}`" for name in (cv, unseen)), *(f"params.`{p}`" for p in names)]
+    search, key = f"metrics.`{metric.name}` >= 0", [cv, *names]
+    if digest := _training_set():
+        search, key = f"{search} and dataset.digest = '{digest}'", [*key, digest]
+    bars = {"type": "BAR", "uuid": "bars", "metricKey": cv}
+    charts = _charts("Trainings", [bars, _parallel(names, [cv, unseen])])
+    return _store("-".join(key), _table(columns, search, columns[0], metric.ascending) | charts)
+
+
+def _training_set():
+    """Return the digest of the training set among the active run's inputs, or None."""
+    for each in mlflow.get_run(mlflow.active_run().info.run_id).inputs.dataset_inputs:
+        if any((tag.key, tag.value) == ("mlflow.data.context", "training") for tag in each.tags):
+            return each.dataset.digest
+    return None
 
 
 def store_trials(run_id, names, metric, ascending):
@@ -110,31 +142,42 @@ def store_trials(run_id, names, metric, ascending):
     """
     columns = [f"metrics.`{metric}`", *(f"params.`{name}`" for name in names)]
     state = _table(columns, f"tags.`mlflow.parentRunId` = '{run_id}'", columns[0], ascending)
-    section = {"uuid": "trials", "name": "Trials", "display": True, "isReordered": False}
-    chart = {"metricSectionId": "trials", "deleted": False, "isGenerated": False}
-    parallel = chart | {
-        "type": "PARALLEL",
-        "uuid": "parallel",
-        "runsCountToCompare": 100,
-        "showAllRuns": True,
-        "selectedParams": names,
-        "selectedMetrics": [metric],
-    }
     scatters = [
-        chart
-        | {
+        {
             "type": "SCATTER",
             "uuid": f"scatter-{name}",
-            "runsCountToCompare": 100,
             "xaxis": {"key": name, "type": "PARAM"},
             "yaxis": {"key": metric, "type": "METRIC"},
         }
         for name in names
     ]
-    state |= {"compareRunSections": [section], "compareRunCharts": [parallel, *scatters]}
-    # Charts would draw only the first ten runs.
-    state |= {"runsHiddenMode": "SHOWALL"}
-    return _store(f"sweep-{run_id}", state)
+    charts = _charts("Trials", [_parallel(names, [metric]), *scatters])
+    return _store(f"sweep-{run_id}", state | charts)
+
+
+def _parallel(params, metrics):
+    """Return a chart of parallel coordinates."""
+    return {
+        "type": "PARALLEL",
+        "uuid": "parallel",
+        "showAllRuns": True,
+        "selectedParams": params,
+        "selectedMetrics": metrics,
+    }
+
+
+def _charts(section, charts):
+    """Return the state of a page of charts, one below the other, as a projector has no room."""
+    common = {"metricSectionId": section, "runsCountToCompare": 100}
+    common |= {"deleted": False, "isGenerated": False}
+    size = {"columns": 1, "cardHeight": 250}  # pixels
+    return {
+        "compareRunSections": [
+            {"uuid": section, "name": section, "display": True, "isReordered": False} | size
+        ],
+        "compareRunCharts": [common | chart for chart in charts],
+        "runsHiddenMode": "SHOWALL",  # Charts would draw only the first ten runs.
+    }
 
 
 def _table(columns, search, order, ascending):
