@@ -1,5 +1,6 @@
 """Loading: a model is checked before it is used, and its files before any code of theirs runs."""
 
+import logging
 import numbers
 import warnings
 
@@ -17,6 +18,8 @@ from wine import UserError, trainings
 from wine.model import DECILES, MISSING, MOST_PROBABLE, TEXT_TYPES, Model, Threshold, predict
 
 NUMBERS = (DataType.double, DataType.float, DataType.long, DataType.integer)  # types of a column
+# MLflow looks for a run's model in two places, and logs a line if there is nothing in one of them.
+logging.getLogger("mlflow.store.artifact.artifact_repo").setLevel(logging.WARNING)
 HINT = f"; {ALLOW_PICKLE.name}=true loads what you trust"
 
 
@@ -51,6 +54,7 @@ def load(uri, parameter="model"):
         that knows probabilities, with columns by name that hold numbers or texts.
     """
     try:
+        mlflow.models.get_model_info(uri)  # Where nothing is there, a download would not say so.
         path = mlflow.artifacts.download_artifacts(uri)
         info = mlflow.models.get_model_info(path)
         _check_files(info)
