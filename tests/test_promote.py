@@ -276,21 +276,30 @@ def test_wrong_parameter_or_model_is_refused(
     assert client_of(store).search_registered_models() == []
 
 
+def log_estimator(store, estimator, columns=WINES):
+    """Log an estimator in a run of its own, without a training, and return its URI."""
+    with tracking_in(store), mlflow.start_run():
+        return mlflow.sklearn.log_model(
+            estimator,
+            name="model",
+            signature=mlflow.models.infer_signature(columns),
+            serialization_format="skops",
+            pip_requirements=["scikit-learn"],
+        ).model_uri
+
+
 @pytest.fixture
-def of_other_columns(store, model_uris):
+def estimator(project, model_uris):
+    with tracking_in(project):
+        return mlflow.sklearn.load_model(model_uris["main"])
+
+
+@pytest.fixture
+def of_other_columns(store, estimator):
     """Return the URI of a model with a column that the wines do not have."""
-    with tracking_in(store):
-        estimator = mlflow.sklearn.load_model(model_uris["main"])
-        estimator.feature_names_in_ = np.array(
-            ["acidity" if name == "pH" else name for name in estimator.feature_names_in_]
-        )
-        with mlflow.start_run():
-            return mlflow.sklearn.log_model(
-                estimator,
-                name="model",
-                signature=mlflow.models.infer_signature(WINES.rename(columns={"pH": "acidity"})),
-                serialization_format="skops",
-            ).model_uri
+    names = ["acidity" if name == "pH" else name for name in estimator.feature_names_in_]
+    estimator.feature_names_in_ = np.array(names)
+    return log_estimator(store, estimator, WINES.rename(columns={"pH": "acidity"}))
 
 
 def set_champion(store, uri):
@@ -318,53 +327,32 @@ def files_of(store, uri):
 
 
 def lose_files(store, uri):
-    set_champion(store, uri)
     shutil.rmtree(files_of(store, uri))
 
 
 def delete_logged_model(store, uri):
-    set_champion(store, uri)
     client_of(store).delete_logged_model(model_id_of(store, uri))
 
 
 def delete_run_for_ever(store, uri):
-    set_champion(store, uri)
+    run_id = client_of(store).get_logged_model(model_id_of(store, uri)).source_run_id
     with contextlib.closing(sqlite3.connect(store / "mlflow.db")) as connection:
-        connection.execute("DELETE FROM runs WHERE run_uuid = ?", (uri.split("/")[1],))
+        connection.execute("DELETE FROM runs WHERE run_uuid = ?", (run_id,))
         connection.commit()
 
 
-def register_clusters(store, uri):
-    clusters = KMeans(2, random_state=0).fit(WINES)
-    with tracking_in(store), mlflow.start_run():
-        signature = mlflow.models.infer_signature(WINES)
-        options = {"signature": signature, "serialization_format": "skops"}
-        options["pip_requirements"] = ["scikit-learn"]
-        uri = mlflow.sklearn.log_model(clusters, name="model", **options).model_uri
-    set_champion(store, uri)
-
-
 FAULTS = {
-    "of other columns": (
-        lambda store, uri: set_champion(store, uri),
-        "has the columns fixed acidity,",
-    ),
-    "without files": (lose_files, "cannot be loaded (No such artifact"),
-    "without its logged model": (delete_logged_model, "cannot be loaded (Logged model with ID"),
-    "without its run": (delete_run_for_ever, "was trained on wines that nobody knows: its run"),
-    "no predictor": (register_clusters, "is a KMeans, allowed is a regressor or a classifier"),
+    "files": (lose_files, "cannot be loaded (No such artifact"),
+    "logged model": (delete_logged_model, "cannot be loaded (Logged model with ID"),
+    "run": (delete_run_for_ever, "was trained on wines that nobody knows: its run"),
 }
 
 
-@pytest.mark.parametrize(("break_it", "fault"), FAULTS.values(), ids=FAULTS)
-def test_champion_that_cannot_be_compared_is_replaced_by_force(
-    run_promote, store, model_uris, better, of_other_columns, break_it, fault
-):
-    break_it(store, of_other_columns if "columns" in fault else better)
+def assert_replaced_by_force(run_promote, store, challenger, fault):
     said = f"champion: version 1 of wine-quality {fault}"
-    refused = run_promote(model_uris["main"])
+    refused = run_promote(challenger)
     assert_one_line_error(refused, said, "; force=true replaces it\n", status=1)
-    forced = run_promote(model_uris["main"], "true")
+    forced = run_promote(challenger, "true")
     assert forced.status == 0, forced.err
     assert said in forced.err
     assert "the baseline 0.8841" in forced.out
@@ -374,20 +362,42 @@ def test_champion_that_cannot_be_compared_is_replaced_by_force(
     assert aliases(store) == {"champion": 2, "previous": 1}
 
 
-@pytest.mark.parametrize("lose", [lose_files, delete_logged_model])
-def test_challenger_of_which_only_a_copy_is_left_is_refused(run_promote, store, better, lose):
+@pytest.mark.parametrize(("lose", "fault"), FAULTS.values(), ids=FAULTS)
+def test_champion_of_which_something_is_lost_is_replaced_by_force(
+    run_promote, store, model_uris, estimator, lose, fault
+):
+    uri = log_estimator(store, estimator)
+    set_champion(store, uri)
+    lose(store, uri)
+    assert_replaced_by_force(run_promote, store, model_uris["main"], fault)
+
+
+def test_champion_of_other_columns_is_replaced_by_force(
+    run_promote, store, model_uris, of_other_columns
+):
+    set_champion(store, of_other_columns)
+    said = "has the columns fixed acidity,"
+    assert_replaced_by_force(run_promote, store, model_uris["main"], said)
+
+
+def test_champion_that_cannot_predict_is_replaced_by_force(run_promote, store, model_uris):
+    set_champion(store, log_estimator(store, KMeans(2, random_state=0).fit(WINES)))
+    said = "is a KMeans, allowed is a regressor or a classifier"
+    assert_replaced_by_force(run_promote, store, model_uris["main"], said)
+
+
+def test_challenger_of_which_only_a_copy_is_left_is_refused(run_promote, store, better):
     """The copy among the run's artifacts loads, but the version in the registry would not."""
-    lose(store, better)
-    client_of(store).delete_registered_model(NAME)
-    refused = run_promote(better, "true")
-    assert_one_line_error(refused, "model: received '", status=1)
+    lose_files(store, better)
+    assert_one_line_error(run_promote(better, "true"), "model: received 'models:/m-", status=1)
     assert client_of(store).search_registered_models() == []
 
 
-def test_challenger_whose_run_is_gone_is_refused(run_promote, store, better):
-    delete_run_for_ever(store, better)
-    refused = run_promote(f"models:/{NAME}@champion", "true")
-    assert_one_line_error(refused, "model: ", "was trained on wines that nobody knows", status=1)
+def test_challenger_whose_run_is_gone_is_refused(run_promote, store, estimator):
+    uri = log_estimator(store, estimator)
+    delete_run_for_ever(store, uri)
+    refused = run_promote(uri, "true")
+    assert_one_line_error(refused, f"model: {uri} was trained on wines that nobody", status=1)
 
 
 class Hostile(RegressorMixin, BaseEstimator):
