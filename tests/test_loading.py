@@ -47,7 +47,8 @@ def own_folder(tmp_path, monkeypatch):
 @pytest.fixture
 def score(run_script, new_store):
     """Return a function that scores the wines with the saved model."""
-    arguments = ("score.py", "saved", "wines.csv", "scored.csv")
+    # Parquet holds the types of the columns, too.
+    arguments = ("score.py", "saved", "wines.csv", "scored.parquet")
     return functools.partial(run_script, *arguments, store=new_store)
 
 
@@ -201,6 +202,7 @@ def trees(threshold=None, **options):
     return FixedThresholdClassifier(estimator, threshold=threshold, **options)
 
 
+LINEAR = make_pipeline(StandardScaler(), LogisticRegression())
 BY_PROBABILITY = {"response_method": "predict_proba"}
 
 
@@ -210,19 +212,22 @@ BY_PROBABILITY = {"response_method": "predict_proba"}
         (trees(), WORDS),
         (trees(0.33, pos_label="good", **BY_PROBABILITY), WORDS),
         (trees(0.33, pos_label="other", **BY_PROBABILITY), WORDS),
-        (trees(0.2, pos_label="good"), WORDS),
+        (
+            FixedThresholdClassifier(LINEAR, threshold=2.5, response_method="decision_function"),
+            WORDS,
+        ),
         (trees(0.33, **BY_PROBABILITY), IS_GOOD.astype("int64")),
         (trees(0.33, **BY_PROBABILITY), IS_GOOD),
         (trees(), QUALITY),
-        (make_pipeline(StandardScaler(), LogisticRegression()), WORDS),
+        (LINEAR, WORDS),
     ],
-    ids=["words", "good", "other", "auto", "numbers", "truths", "grades", "no forest"],
+    ids=["words", "good", "other", "decision", "numbers", "truths", "grades", "no forest"],
 )
 def test_classes_are_scored_as_themselves(estimator, y, score):
     save(estimator, y, skops_trusted_types=TRUSTED_TYPES)
     done = score()
     assert (done.status, counts(done.out)) == (0, (100, 0)), done.err
-    scored, rows = pd.read_csv("scored.csv"), X.head(100)
+    scored, rows = pd.read_parquet("scored.parquet"), X.head(100)
     expected = estimator.predict(rows)
     assert len(np.unique(expected)) > 1
     assert scored["prediction"].tolist() == expected.tolist()
