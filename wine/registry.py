@@ -60,7 +60,7 @@ def promote(model_id, name, champion):
     version, is_new = _register(f"models:/{model_id}", name)
     try:
         _move_aliases(name, version, champion)
-    except (UserError, MlflowException):
+    except UserError:
         client = mlflow.MlflowClient()
         # The same model may have become the champion by another promotion.
         if is_new and not client.get_model_version(name, str(version)).aliases:
@@ -101,19 +101,27 @@ def _move_aliases(name, version, champion):
     client = mlflow.MlflowClient()
     _check_champion(name, champion)
     if champion is not None:
-        client.set_registered_model_alias(name, "previous", str(champion))
+        _write(client.set_registered_model_alias, name, "previous", str(champion))
         _check_champion(name, champion)
     turn = f"{version} {uuid.uuid4().hex}"
-    client.set_registered_model_tag(name, TURN, turn)
+    _write(client.set_registered_model_tag, name, TURN, turn)
     try:
         _check_champion(name, champion)
-        client.set_registered_model_alias(name, "champion", str(version))
+        _write(client.set_registered_model_alias, name, "champion", str(version))
         _put_back(name, version, turn)
         _check_champion(name, version)
     except (UserError, MlflowException):
         if _find_turn(name) == turn:
             client.delete_registered_model_tag(name, TURN)
         raise
+
+
+def _write(write, *arguments):
+    """Set an alias or a tag; where two promotions add one at once, the database refuses one."""
+    try:
+        write(*arguments)
+    except MlflowException:
+        write(*arguments)
 
 
 def _put_back(name, version, turn):
