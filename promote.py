@@ -18,15 +18,17 @@ from sklearn.base import is_classifier
 
 import mlflow
 import numpy as np
-from mlflow.entities import LoggedModelInput
+from mlflow.entities import LoggedModelInput, ViewType
 from mlflow.exceptions import MlflowException
 from scipy.stats import bootstrap
 
 from wine import UserError, cli, dataset, evaluation, plots, registry, report, tracking, trainings
-from wine.model import load
+from wine.loading import UnfitModelError, load
 
 NOT_PROMOTED = 3
 N_RESAMPLES = 1000
+MIN_ROWS = 30  # With fewer, an interval by resampling them is worth little.
+CHALLENGER = "challenger"  # tag of a promotion's run: the ID of the model that was judged
 
 
 def compare(challenger, champion, X, y):
@@ -50,17 +52,7 @@ def compare(challenger, champion, X, y):
         Bootstrap, 1993, chapter 13).
     gains : ndarray, shape (N_RESAMPLES,)
         The gain on each resample.
-
-    Raises
-    ------
-    UserError
-        If there are fewer than two different values of `y`, with which no metric is defined.
     """
-    if y.nunique() < 2:
-        raise UserError(
-            f"data: received {dataset.count(len(y), 'unseen')} with {y.nunique()} different values "
-            f"of {y.name} to compare models by, allowed are at least two"
-        )
     y = y.to_numpy()
     if is_classifier(challenger):
         answers = [estimator.predict_proba(X) for estimator in (challenger, champion)]
@@ -70,6 +62,9 @@ def compare(challenger, champion, X, y):
         score, sign = metrics.root_mean_squared_error, -1
 
     def gain(rows):
+        # Rows of one class cannot tell a classifier from another.
+        if is_classifier(challenger) and len(np.unique(y[rows])) == 1:
+            return 0.0
         scores = [score(y[rows], answer[rows]) for answer in answers]
         return sign * (scores[0] - scores[1]) + 0.0  # which makes 0 of -0
 
@@ -107,7 +102,7 @@ def find_split(challenger, table, data):
     """Return the split of the script that trained a model, its training set and its test set.
 
     The script is found by the digest of the training set. If there is none, the split of the first
-    script of the model's kind is returned, by which `check` refuses the model.
+    script of the model's kind is returned, by which `find_fault` refuses the model.
     """
     digest, splits = training_digest(challenger), []
     for entry_point in trainings.SCRIPTS:
@@ -121,29 +116,60 @@ def find_split(challenger, table, data):
     return splits[0]
 
 
-def check(model, parameter, split, digest, data):
-    """Refuse a model that cannot be judged by these rows."""
-    if sorted(model.columns) != sorted(split.X_test.columns):
-        raise UserError(
-            f"{parameter}: {model.uri} has the columns {', '.join(model.columns)}, "
-            f"allowed are {', '.join(split.X_test.columns)}"
-        )
+def find_fault(model, split, digest, data):
+    """Say why a model cannot be judged by these rows, or return None."""
+    if model.columns != [*split.X_test.columns]:
+        received, allowed = (", ".join(each) for each in (model.columns, split.X_test.columns))
+        return f"has the columns {received}, allowed are {allowed}"
+    if is_classifier(model.estimator):
+        classes = model.estimator.classes_.tolist(), sorted(split.y_train.unique().tolist())
+        if classes[0] != classes[1]:
+            received, allowed = (", ".join(map(str, each)) for each in classes)
+            return f"knows the classes {received}, allowed are {allowed}"
     found = training_digest(model)
+    if found is None:
+        return (
+            f"was trained on {dataset.NOUN}s that nobody knows: its run or its record is not in "
+            "this store, or not any more"
+        )
     if found != digest:
+        return (
+            f"was trained on another dataset (digest {found}) than the training {dataset.NOUN}s "
+            f"of {data} (digest {digest})"
+        )
+    return None
+
+
+def check_rows(estimator, split, data):
+    """Refuse unseen rows that are too few to judge a model by, or lack a class that it knows."""
+    y = split.y_test[split.unseen]
+    received = f"data: received {dataset.count(len(y), 'unseen')} in the test set of {data}"
+    if len(y) < MIN_ROWS:
+        raise UserError(f"{received}, allowed are {MIN_ROWS} different ones or more to judge by")
+    if is_classifier(estimator) and (missing := set(estimator.classes_.tolist()) - set(y)):
         raise UserError(
-            f"{parameter}: {model.uri} was trained on another dataset (digest {found}) than the "
-            f"training {dataset.NOUN}s of {data} (digest {digest})"
+            f"{received}, none of them of the class {min(missing)}, allowed are some of each class "
+            "to judge by"
         )
 
 
-def load_champion(name, version, challenger, force):
+def load_challenger(uri):
+    """Load the logged model that an address leads to, as it is this one that is registered.
+
+    The copy of a model among the artifacts of a run, or elsewhere, may be there without it.
+    """
+    found = load(uri)
+    return load(f"models:/{found.model_id}")._replace(uri=uri) if found.model_id else found
+
+
+def load_champion(name, version, challenger, fault_of, force):
     """Load today's champion of a name; None if it cannot be compared and is replaced by force."""
-    fault = None
     try:
-        champion = load(f"models:/{name}/{version}", "name")
+        champion = load(f"models:/{name}/{version}", "champion")
     except UserError as error:
-        reason = str(error.__cause__ or error).partition("\n")[0]
-        fault = f"cannot be loaded ({reason})"
+        unfit, reason = error.__cause__, str(error.__cause__ or error).partition("\n")[0]
+        is_unfit = isinstance(unfit, UnfitModelError)
+        champion, fault = None, reason if is_unfit else f"cannot be loaded ({reason})"
     else:
         classifier = is_classifier(challenger.estimator)
         if is_classifier(champion.estimator) != classifier:
@@ -153,19 +179,41 @@ def load_champion(name, version, challenger, force):
                 f"model: received {received}, allowed is {allowed}, as the champion "
                 f"of {name} is; another name takes another kind"
             )
-        if sorted(champion.columns) != sorted(challenger.columns):
-            received, allowed = (", ".join(each.columns) for each in (champion, challenger))
-            fault = f"has the columns {received}, allowed are {allowed}"
-        elif classifier and [*champion.estimator.classes_] != [*challenger.estimator.classes_]:
-            received, allowed = (each.estimator.classes_ for each in (champion, challenger))
-            fault = f"knows the classes {received}, allowed are {allowed}"
-    if fault:
-        fault = f"name: the champion of {name}, version {version}, {fault}; force=true replaces it"
-        if not force:
-            raise UserError(fault)
-        print(fault, file=sys.stderr)
-        return None
-    return champion
+        fault = fault_of(champion)
+    if fault is None:
+        return champion
+    fault = f"champion: version {version} of {name} {fault}; force=true replaces it"
+    if not force:
+        raise UserError(fault)
+    print(fault, file=sys.stderr)
+    return None
+
+
+def count_challengers(name, digest, challenger):
+    """Count the other models that were challengers of a name, judged by the same test set.
+
+    Parameters
+    ----------
+    name : str
+        The name of the registered model.
+    digest : str
+        MLflow's digest of the test set.
+    challenger : wine.model.Model
+        Today's challenger, which does not count.
+
+    Returns
+    -------
+    int
+        By the runs of the promotions, of all experiments; deleted ones have judged, too.
+    """
+    runs = mlflow.search_runs(
+        search_all_experiments=True,
+        filter_string=f"params.name = '{name}' and dataset.digest = '{digest}'",
+        run_view_type=ViewType.ALL,
+        output_format="list",
+    )
+    models = {run.data.tags.get(CHALLENGER, run.data.params["model"]) for run in runs}
+    return len(models - {challenger.model_id, challenger.uri})
 
 
 def model_name(text):
@@ -186,13 +234,14 @@ def read_params():
     return parser.read()
 
 
-def print_comparison(scores, metric, n_rows, rival):
-    """Print the metric of both models, and the gain with its interval."""
+def print_comparison(scores, metric, n_rows, rival, name, n_before):
+    """Print the metric of both models, the gain with its interval, and how often it was tried."""
     process.print_text(
         f"{metric} on {dataset.count(n_rows, 'unseen')}: challenger {scores['challenger']:.4f}, "
         f"{rival} {scores['champion']:.4f}\n"
         f"Gain of the challenger: {scores['gain']:+.4f}, 95 % interval {scores['gain_low']:+.4f} "
         f"to {scores['gain_high']:+.4f}\n"
+        f"Challengers of {name} that these {dataset.NOUN}s have judged before: {n_before}\n"
     )
 
 
@@ -203,13 +252,17 @@ def main():
     table = dataset.load(params["data"])
     with tracking.one_line_errors("name: MLflow's registry cannot be used"), tracking.fail_fast():
         version = registry.find_version(name, "champion")
-        challenger = load(params["model"])
+        challenger = load_challenger(params["model"])
         # Both are judged by the test set of the script that trained them.
         split, training_set, test_set = find_split(challenger, table, params["data"])
-        check(challenger, "model", split, training_set.digest, params["data"])
-        champion = load_champion(name, version, challenger, force) if version else None
-        if champion and not force:
-            check(champion, "name", split, training_set.digest, params["data"])
+        fault_of = functools.partial(
+            find_fault, split=split, digest=training_set.digest, data=params["data"]
+        )
+        if fault := fault_of(challenger):
+            raise UserError(f"model: {params['model']} {fault}")
+        check_rows(challenger.estimator, split, params["data"])
+        champion = load_champion(name, version, challenger, fault_of, force) if version else None
+        n_before = count_challengers(name, test_set.digest, challenger)
 
     rival = f"version {version} of {name}" if champion else "the baseline"
     baseline = evaluation.baseline(challenger.estimator, split)
@@ -224,7 +277,9 @@ def main():
         tracking.log_params(params)
         for model in filter(None, (challenger, champion)):
             tracking.log_input(test_set, "test", LoggedModelInput(model.model_id))
+        mlflow.set_tag(CHALLENGER, challenger.model_id)
         mlflow.log_metrics({f"{metric}_{key}": value for key, value in scores.items()})
+        mlflow.log_metric("challengers_before", n_before)
         title = f"{evaluation.name(challenger.estimator)} against {rival}"
         mlflow.log_figure(plots.comparison(scores, gains, metric, title), "comparison.png")
         if is_promoted:
@@ -232,7 +287,7 @@ def main():
                 promoted_version = registry.promote(challenger.model_id, name, version)
         mlflow.set_tags({"promoted": str(is_promoted).lower(), "compared_with": rival})
 
-    print_comparison(scores, metric, len(y), rival)
+    print_comparison(scores, metric, len(y), rival, name, n_before)
     if is_champion:
         process.print_text(f"Not promoted: it is the champion of {name} already")
     elif is_promoted:

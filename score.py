@@ -21,7 +21,7 @@ from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import LoggedModelInput
 
 from wine import cli, files, plots, tracking
-from wine.model import load
+from wine.loading import load
 from wine.scoring import drift, engine, output
 
 REJECTED = 3  # exit status
@@ -29,9 +29,11 @@ REJECTED = 3  # exit status
 
 def log_scoring(model, source, output, counts, seconds):
     """Log the tables, the numbers of rows and a histogram of the predictions in the active run."""
+    # A model that was saved to a path without a run has no ID.
+    logged = LoggedModelInput(model.model_id) if model.model_id else None
     for path, context in ((source, "input"), (output, "output")):
         dataset = MetaDataset(tracking.dataset_source(path), name=Path(path).name)
-        tracking.log_input(dataset, context, LoggedModelInput(model.model_id))
+        tracking.log_input(dataset, context, logged)
     n_rows = counts.scored + counts.rejected
     mlflow.log_metrics(
         {"rows": n_rows, "rejected_rows": counts.rejected, "rows_per_second": n_rows / seconds}

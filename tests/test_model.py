@@ -1,15 +1,13 @@
-"""A saved model: the deciles that it keeps, how values are counted in bins, and damaged files."""
+"""A saved model: the deciles that it keeps, and how values are counted in bins."""
 
-import shutil
 import subprocess
 import sys
 
 import numpy as np
 import pytest
 
-from helpers import PROJECT, assert_one_line_error, run_command, tracking_in
-from tables import MEASURED, write
-from wine import dataset, model
+from helpers import PROJECT, tracking_in
+from wine import dataset, loading, model
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -27,7 +25,7 @@ def test_no_values_are_in_no_bin():
 
 def test_model_keeps_the_deciles_of_its_training_wines(project, model_uris):
     with tracking_in(project):
-        loaded = model.load(model_uris["main"])
+        loaded = loading.load(model_uris["main"])
     X_train = dataset.split(dataset.load(dataset.DATA)).X_train
     assert loaded.deciles == model.deciles(X_train)
     alcohol = loaded.deciles["alcohol"]
@@ -39,22 +37,3 @@ def test_predicting_does_not_import_mlflow():
     """Spark's workers unpickle a model, and would import MLflow for nothing."""
     code = "import sys, wine.model; assert 'mlflow' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], cwd=PROJECT, check=True)
-
-
-@pytest.mark.parametrize("file", ["MLmodel", "model.skops"])
-@pytest.mark.parametrize("size", [0, 300])
-def test_damaged_model_is_refused_in_one_line(score, project, run_ids, file, size, tmp_path):
-    folder = tmp_path / "model"
-    shutil.copytree(project / "mlruns" / "0" / run_ids["main"] / "artifacts" / "model", folder)
-    (folder / file).write_bytes((folder / file).read_bytes()[:size])
-    write("wines.csv", MEASURED[:3])
-    result = score(str(folder), "wines.csv", "scored.csv")
-    assert_one_line_error(result, f"model: received '{folder}' (", status=1)
-
-
-@pytest.mark.parametrize("uri", ["s3://wine/model", "gs://wine/model", "abc://wine"])
-def test_model_address_that_needs_a_package_is_refused_in_one_line(uri, tmp_path):
-    write(tmp_path / "wines.csv", MEASURED[:3])
-    command = (sys.executable, PROJECT / "score.py", uri, "wines.csv", "scored.csv")
-    done = run_command(*command, cwd=tmp_path)
-    assert_one_line_error(done, f"model: received '{uri}' (", status=1)

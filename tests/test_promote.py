@@ -1,16 +1,21 @@
 """promote.py: a model becomes the champion of a name if it is better, and one champion loads."""
 
 import concurrent.futures
+import contextlib
+import functools
 import importlib
 import os
 import re
 import shutil
 import signal
+import sqlite3
 import sys
 import time
 import tracemalloc
+from pathlib import Path
 
-from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.cluster import KMeans
 
 import mlflow
 import numpy as np
@@ -74,13 +79,13 @@ def test_alias_moves_to_a_better_model_and_by_force_and_back(
 ):
     first = run_promote(model_uris["main"])
     assert first.status == 0, first.err
-    assert "rmse on 886 unseen wines: challenger 0.8011, the baseline 0.8779\n" in first.out
+    assert "rmse on 845 unseen wines: challenger 0.8060, the baseline 0.8841\n" in first.out
     assert "\nPromoted: version 1 of wine-quality is the champion\n" in first.out
     assert aliases(store) == {"champion": 1}
 
     second = run_promote(better)
     assert second.status == 0, second.err
-    assert "challenger 0.7402, version 1 of wine-quality 0.8011\n" in second.out
+    assert "challenger 0.7449, version 1 of wine-quality 0.8060\n" in second.out
     assert "version 2 of wine-quality is the champion, version 1 is the previous one" in second.out
     assert aliases(store) == {"champion": 2, "previous": 1}
 
@@ -113,10 +118,14 @@ def test_run_records_both_models_the_figures_and_a_plot(run_promote, store, mode
     }
     found = run.data.metrics
     assert set(found) == {
-        f"rmse_{key}" for key in ("challenger", "champion", "gain", "gain_low", "gain_high")
+        *(f"rmse_{key}" for key in ("challenger", "champion", "gain", "gain_low", "gain_high")),
+        "challengers_before",
     }
+    assert found["challengers_before"] == 1
     assert found["rmse_gain"] == found["rmse_champion"] - found["rmse_challenger"]
     assert 0 < found["rmse_gain_low"] < found["rmse_gain"] < found["rmse_gain_high"]
+    with tracking_in(store):
+        assert run.data.tags["challenger"] == mlflow.models.get_model_info(better).model_id
     assert (run.data.tags["promoted"], run.data.tags["compared_with"]) == (
         "true",
         "version 1 of wine-quality",
@@ -134,7 +143,7 @@ def test_run_records_both_models_the_figures_and_a_plot(run_promote, store, mode
 def test_classifiers_are_compared_by_average_precision(run_promote, store, model_uris):
     done = run_promote(model_uris["classifier"], name="good-wine")
     assert done.status == 0, done.err
-    assert "average_precision on 694 unseen wines: challenger 0.6342, the baseline" in done.out
+    assert "average_precision on 672 unseen wines: challenger 0.6469, the baseline" in done.out
     done = run_promote(model_uris["classifier"])
     assert "is the champion" in done.out
     refused = run_promote(model_uris["main"])
@@ -172,11 +181,77 @@ def test_resamples_are_not_in_memory_at_once():
         tracemalloc.stop()
 
 
-@pytest.mark.parametrize("grades", [[], [6], [6, 6]])
-def test_too_few_unseen_rows_are_refused(grades):
-    y = pd.Series(grades, dtype="int64", name="quality")
-    with pytest.raises(promote.UserError, match=f"data: received {len(grades)} unseen wine"):
-        promote.compare(Fixed(y, 0, 0), Fixed(y, 0, 0), None, y)
+class Probable(ClassifierMixin, BaseEstimator):
+    """A classifier of two classes that gives random probabilities."""
+
+    def __init__(self, seed, classes=(0, 1)):
+        self.classes_, self.seed = np.array(classes), seed
+
+    def predict_proba(self, X):
+        probability = np.random.default_rng(self.seed).random(len(X))
+        return np.column_stack([1 - probability, probability])
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("classes", [(0, 1), ("good", "other")])
+def test_resample_of_one_class_tells_nothing_and_warns_of_nothing(classes):
+    y = pd.Series([classes[1]] + [classes[0]] * 39)
+    models = Probable(0, classes), Probable(1, classes)
+    scores, gains = promote.compare(*models, y.to_frame(), y)
+    assert 0.2 < np.mean(gains == 0) < 0.6  # 36 % of the resamples lack the only row of a class.
+    assert scores["gain"] != 0
+
+
+@pytest.mark.parametrize(
+    ("script", "unseen", "said"),
+    [
+        ("train", lambda split: np.zeros(len(split.y_test), bool), "0 unseen wines in"),
+        ("train", lambda split: np.arange(len(split.y_test)) < 1, "1 unseen wine in"),
+        ("clf-train", lambda split: np.arange(len(split.y_test)) < 29, "allowed are 30 different"),
+        ("clf-train", lambda split: split.y_test == 0, "none of them of the class 1, allowed are"),
+        ("clf-train", lambda split: split.y_test == 1, "none of them of the class 0, allowed are"),
+    ],
+)
+def test_too_few_unseen_rows_are_refused(script, unseen, said):
+    script = importlib.import_module(script)
+    split = script.split(promote.dataset.load(promote.dataset.DATA))
+    estimator = script.build(**trainings.defaults(script))
+    if promote.is_classifier(estimator):
+        estimator = Probable(0)
+    with pytest.raises(promote.UserError, match=f"data: received .*{said}"):
+        promote.check_rows(estimator, split._replace(unseen=np.asarray(unseen(split))), "x.csv")
+    promote.check_rows(estimator, split._replace(unseen=np.arange(len(split.y_test)) < 30), "")
+
+
+def test_table_with_few_unseen_rows_promotes_nothing_even_by_force(run_script, new_store):
+    lines = (PROJECT / "wine-quality.csv").read_text().splitlines(keepends=True)
+    (new_store / "few.csv").write_text("".join(lines[:90]))
+    trained = run_script("train.py", 0.01, 0.1, "few.csv")
+    model = f"runs:/{run_id_in(trained.out)}/model"
+    refused = run_script("promote.py", model, NAME, "true", "few.csv")
+    assert_one_line_error(refused, "data: received 1", "unseen wines in the test set of few.csv")
+    assert client_of(new_store).search_registered_models() == []
+
+
+def test_challengers_are_counted_over_all_experiments(
+    run_promote, store, model_uris, better, monkeypatch
+):
+    said = "Challengers of wine-quality that these wines have judged before: "
+    assert f"{said}0\n" in run_promote(model_uris["main"]).out
+    client = client_of(store)
+    client.delete_run(runs_of(store)[0].info.run_id)
+    assert f"{said}0\n" in run_promote(model_uris["main"]).out  # It is the same one.
+    client.delete_run(runs_of(store)[0].info.run_id)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", client.create_experiment("another"))
+    assert f"{said}1\n" in run_promote(better).out
+    assert f"{said}2\n" in run_promote(model_uris["huber"]).out
+    done = run_promote(model_uris["huber"], name="other-name")
+    assert "Challengers of other-name that these wines have judged before: 0\n" in done.out
+    # Other wines judge the classifiers.
+    assert (
+        f"{said.replace('quality', 'class')}0"
+        in run_promote(model_uris["classifier"], name="wine-class").out
+    )
 
 
 @pytest.mark.parametrize(
@@ -202,21 +277,30 @@ def test_wrong_parameter_or_model_is_refused(
     assert client_of(store).search_registered_models() == []
 
 
+def log_estimator(store, estimator, columns=WINES):
+    """Log an estimator in a run of its own, without a training, and return its URI."""
+    with tracking_in(store), mlflow.start_run():
+        return mlflow.sklearn.log_model(
+            estimator,
+            name="model",
+            signature=mlflow.models.infer_signature(columns),
+            serialization_format="skops",
+            pip_requirements=["scikit-learn"],
+        ).model_uri
+
+
 @pytest.fixture
-def of_other_columns(store, model_uris):
+def estimator(project, model_uris):
+    with tracking_in(project):
+        return mlflow.sklearn.load_model(model_uris["main"])
+
+
+@pytest.fixture
+def of_other_columns(store, estimator):
     """Return the URI of a model with a column that the wines do not have."""
-    with tracking_in(store):
-        estimator = mlflow.sklearn.load_model(model_uris["main"])
-        estimator.feature_names_in_ = np.array(
-            ["acidity" if name == "pH" else name for name in estimator.feature_names_in_]
-        )
-        with mlflow.start_run():
-            return mlflow.sklearn.log_model(
-                estimator,
-                name="model",
-                signature=mlflow.models.infer_signature(WINES.rename(columns={"pH": "acidity"})),
-                serialization_format="skops",
-            ).model_uri
+    names = ["acidity" if name == "pH" else name for name in estimator.feature_names_in_]
+    estimator.feature_names_in_ = np.array(names)
+    return log_estimator(store, estimator, WINES.rename(columns={"pH": "acidity"}))
 
 
 def set_champion(store, uri):
@@ -232,35 +316,120 @@ def test_model_of_other_columns_is_refused(run_promote, of_other_columns):
     assert_one_line_error(refused, "model: ", "has the columns", "acidity", status=1)
 
 
-def test_champion_of_other_columns_is_replaced_by_force(
-    run_promote, store, model_uris, of_other_columns
-):
-    set_champion(store, of_other_columns)
-    said = "name: the champion of wine-quality, version 1, has the columns "
-    refused = run_promote(model_uris["main"])
-    assert_one_line_error(refused, said, "acidity", "; force=true replaces it\n", status=1)
-    forced = run_promote(model_uris["main"], "true")
+def model_id_of(store, uri):
+    with tracking_in(store):
+        return mlflow.models.get_model_info(uri).model_id
+
+
+def files_of(store, uri):
+    """Return the folder of a logged model."""
+    location = client_of(store).get_logged_model(model_id_of(store, uri)).artifact_location
+    return location.removeprefix("file://")
+
+
+def lose_files(store, uri):
+    shutil.rmtree(files_of(store, uri))
+
+
+def delete_logged_model(store, uri):
+    client_of(store).delete_logged_model(model_id_of(store, uri))
+
+
+def delete_run_for_ever(store, uri):
+    run_id = client_of(store).get_logged_model(model_id_of(store, uri)).source_run_id
+    with contextlib.closing(sqlite3.connect(store / "mlflow.db")) as connection:
+        connection.execute("DELETE FROM runs WHERE run_uuid = ?", (run_id,))
+        connection.commit()
+
+
+FAULTS = {
+    "files": (lose_files, "cannot be loaded (No such artifact"),
+    "logged model": (delete_logged_model, "cannot be loaded (Logged model with ID"),
+    "run": (delete_run_for_ever, "was trained on wines that nobody knows: its run"),
+}
+
+
+def assert_replaced_by_force(run_promote, store, challenger, fault):
+    said = f"champion: version 1 of wine-quality {fault}"
+    refused = run_promote(challenger)
+    assert_one_line_error(refused, said, "; force=true replaces it\n", status=1)
+    forced = run_promote(challenger, "true")
     assert forced.status == 0, forced.err
     assert said in forced.err
-    assert "the baseline 0.8779" in forced.out
+    assert "the baseline 0.8841" in forced.out
     assert "Promoted by force=true: version 2 of wine-quality is the champion, version 1 is" in (
         forced.out
     )
     assert aliases(store) == {"champion": 2, "previous": 1}
 
 
-def test_champion_whose_files_are_lost_is_replaced_by_force(run_promote, store, model_uris, better):
-    set_champion(store, better)
+@pytest.mark.parametrize(("lose", "fault"), FAULTS.values(), ids=FAULTS)
+def test_champion_of_which_something_is_lost_is_replaced_by_force(
+    run_promote, store, model_uris, estimator, lose, fault
+):
+    uri = log_estimator(store, estimator)
+    set_champion(store, uri)
+    lose(store, uri)
+    assert_replaced_by_force(run_promote, store, model_uris["main"], fault)
+
+
+def test_champion_of_other_columns_is_replaced_by_force(
+    run_promote, store, model_uris, of_other_columns
+):
+    set_champion(store, of_other_columns)
+    said = "has the columns fixed acidity,"
+    assert_replaced_by_force(run_promote, store, model_uris["main"], said)
+
+
+def test_champion_that_cannot_predict_is_replaced_by_force(run_promote, store, model_uris):
+    set_champion(store, log_estimator(store, KMeans(2, random_state=0).fit(WINES)))
+    said = "is a KMeans, allowed is a regressor or a classifier"
+    assert_replaced_by_force(run_promote, store, model_uris["main"], said)
+
+
+def test_challenger_of_which_only_a_copy_is_left_is_refused(run_promote, store, better):
+    """The copy among the run's artifacts loads, but the version in the registry would not."""
+    lose_files(store, better)
+    assert_one_line_error(run_promote(better, "true"), "model: received 'models:/m-", status=1)
+    assert client_of(store).search_registered_models() == []
+
+
+def test_challenger_whose_run_is_gone_is_refused(run_promote, store, estimator):
+    uri = log_estimator(store, estimator)
+    delete_run_for_ever(store, uri)
+    refused = run_promote(uri, "true")
+    assert_one_line_error(refused, f"model: {uri} was trained on wines that nobody", status=1)
+
+
+class Hostile(RegressorMixin, BaseEstimator):
+    """An estimator that leaves a file behind wherever it is unpickled."""
+
+    def __reduce__(self):
+        return Path.touch, (Path("ran"),)
+
+
+@pytest.mark.filterwarnings("ignore")  # MLflow's word on the format
+def test_challenger_that_is_pickled_is_refused_before_its_code_runs(run_promote, store):
+    with tracking_in(store), mlflow.start_run():
+        uri = mlflow.sklearn.log_model(
+            Hostile(), name="model", serialization_format="cloudpickle", pip_requirements=["mlflow"]
+        ).model_uri
+    refused = run_promote(uri, "true")
+    assert_one_line_error(refused, f"model: {uri} is saved with cloudpickle", status=1)
+    assert not Path("ran").exists()
+
+
+def test_classifier_of_other_classes_is_refused(store, model_uris):
+    table = promote.dataset.load(promote.dataset.DATA)
+    split = trainings.load("classifier").split(table)
     with tracking_in(store):
-        model_id = mlflow.models.get_model_info(better).model_id
-        shutil.rmtree(mlflow.get_logged_model(model_id).artifact_location.removeprefix("file://"))
-    said = "name: the champion of wine-quality, version 1, cannot be loaded ("
-    refused = run_promote(model_uris["main"])
-    assert_one_line_error(refused, said, "; force=true replaces it\n", status=1)
-    forced = run_promote(model_uris["main"], "true")
-    assert forced.status == 0, forced.err
-    assert said in forced.err
-    assert aliases(store) == {"champion": 2, "previous": 1}
+        model = promote.load(model_uris["classifier"])
+        digest = promote.training_digest(model)
+    fault_of = functools.partial(promote.find_fault, digest=digest, data="wine-quality.csv")
+    with tracking_in(store):
+        assert fault_of(model, split) is None
+        words = split._replace(y_train=split.y_train.map({0: "other", 1: "good"}))
+        assert fault_of(model, words) == "knows the classes 0, 1, allowed are good, other"
 
 
 OTHER_SPLIT = """
@@ -291,11 +460,11 @@ def test_model_is_judged_by_the_test_set_of_the_script_that_trained_it(
             return promote.find_split(model, table, params["data"])
 
         split, training_set, _ = found()
-        with pytest.raises(promote.UserError, match="was trained on another dataset"):
-            promote.check(model, "model", split, training_set.digest, params["data"])
+        fault = promote.find_fault(model, split, training_set.digest, params["data"])
+        assert fault.startswith("was trained on another dataset")
         monkeypatch.setitem(trainings.SCRIPTS, "other", "other-train")
         split, training_set, _ = found()
-        promote.check(model, "model", split, training_set.digest, params["data"])
+        assert promote.find_fault(model, split, training_set.digest, params["data"]) is None
     assert (split.test_size, split.random_state) == (0.4, 7)
 
 

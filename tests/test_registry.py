@@ -91,20 +91,65 @@ def test_champion_set_between_the_check_and_the_move_is_not_overwritten(
     assert versions(store) == sorted(aliases(store).values())
 
 
+def test_champion_of_a_promotion_in_between_is_put_back(store, model_ids, before_alias):
+    registry.promote(model_ids["main"], NAME, None)
+    before_alias("champion", lambda: registry.promote(model_ids["huber"], NAME, 1))
+    with pytest.raises(UserError, match="another champion meanwhile"):
+        registry.promote(model_ids["classifier"], NAME, 1)
+    assert aliases(store) == {"champion": 3, "previous": 1}
+    assert versions(store) == [1, 3]  # The classifier had the version 2, the regressor got 3.
+
+
+def test_promotion_stands_if_the_one_in_between_gives_up(store, model_ids, before_alias):
+    registry.promote(model_ids["main"], NAME, None)
+    client = client_of(store)
+
+    def begin():
+        client.set_registered_model_tag(NAME, registry.TURN, "1 another")
+        before_alias("champion", lambda: client.delete_registered_model_tag(NAME, registry.TURN))
+
+    before_alias("champion", begin)
+    assert registry.promote(model_ids["huber"], NAME, 1) == 2
+    assert aliases(store) == {"champion": 2, "previous": 1}
+
+
+def test_promotion_stands_if_the_version_of_the_one_in_between_is_gone(
+    store, model_ids, before_alias
+):
+    client = client_of(store)
+    before_alias(
+        "champion", lambda: client.set_registered_model_tag(NAME, registry.TURN, "7 another")
+    )
+    assert registry.promote(model_ids["huber"], NAME, None) == 1
+    assert aliases(store) == {"champion": 1}
+
+
+@pytest.mark.parametrize("alias", ["previous", "champion"])
+def test_alias_that_two_add_at_once_is_set_again(alias, store, model_ids, before_alias):
+    registry.promote(model_ids["main"], NAME, None)
+
+    errors = iter([mlflow.MlflowException("UNIQUE constraint failed")])
+
+    def refuse_once():
+        for error in errors:
+            raise error
+
+    before_alias(alias, refuse_once)
+    assert registry.promote(model_ids["huber"], NAME, 1) == 2
+    assert aliases(store) == {"champion": 2, "previous": 1}
+
+
 def test_champion_that_is_overwritten_at_once_is_told_so(store, model_ids, monkeypatch):
     registry.promote(model_ids["main"], NAME, None)
-    client, find_version = client_of(store), registry.find_version
-    found = []
+    client, set_alias = client_of(store), mlflow.MlflowClient.set_registered_model_alias
 
-    def overwrite_and_find(name, alias):
-        found.append(find_version(name, alias))
-        if len(found) == 3:  # The first is looked up before the move, the third after it.
-            client.set_registered_model_alias(NAME, "champion", "1")
-        return find_version(name, alias)
+    def set_and_overwrite(used, name, alias, version):
+        set_alias(used, name, alias, version)
+        if alias == "champion":
+            set_alias(client, name, alias, "1")
 
-    monkeypatch.setattr(registry, "find_version", overwrite_and_find)
+    monkeypatch.setattr(mlflow.MlflowClient, "set_registered_model_alias", set_and_overwrite)
     with pytest.raises(UserError, match="another champion meanwhile"):
         registry.promote(model_ids["huber"], NAME, 1)
-    assert found[-1] == 2
     assert aliases(store) == {"champion": 1, "previous": 1}
     assert versions(store) == [1]

@@ -28,7 +28,7 @@ from tables import (
     write,
 )
 from wine import UserError, delimited
-from wine.model import load
+from wine.loading import load
 from wine.scoring import engine
 from wine.scoring.output import resolve
 

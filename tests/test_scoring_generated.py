@@ -13,7 +13,7 @@ import pytest
 from helpers import tracking_in
 from tables import COLUMNS, MEASURED, read
 from wine import UserError, delimited, rows
-from wine.model import load
+from wine.loading import load
 from wine.scoring import engine
 
 pytestmark = pytest.mark.slow

@@ -12,7 +12,7 @@ import pytest
 
 from helpers import PROJECT, client_of, run_id_in, tracking_in
 from tables import counts
-from wine import UserError, dataset, evaluation, folds, model, trainings
+from wine import UserError, dataset, evaluation, folds, loading, model, trainings
 
 pytestmark = pytest.mark.template
 
@@ -60,7 +60,7 @@ def test_table_is_scored_by_the_model_that_was_trained_on_it(
     assert run.info.status == "FINISHED"
     uri = re.search(r"runs:/\w+/model", trained.out)[0]
     with tracking_in(new_store):
-        loaded = model.load(uri)
+        loaded = loading.load(uri)
     table.to_csv("table.csv", index=False)
     scored = run_script("score.py", uri, "table.csv", "scored.csv")
     assert (scored.status, counts(scored.out)) == (0, (len(table), 0)), scored.err

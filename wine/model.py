@@ -1,4 +1,4 @@
-"""Models: how one is saved with a run, loaded again, and what it predicts."""
+"""Models: how one is saved with a run, and what it predicts; `wine.loading` loads it again."""
 
 import os
 import shutil
@@ -8,7 +8,6 @@ from urllib.parse import urlsplit
 from urllib.request import url2pathname
 
 from sklearn.base import is_classifier
-from sklearn.model_selection import FixedThresholdClassifier
 
 import numpy as np
 import pandas as pd
@@ -17,6 +16,8 @@ from wine import UserError, dataset
 
 REQUIREMENTS = ("mlflow", "scikit-learn", "skops", "pandas", "numpy")  # of a served model
 DECILES, MISSING = "deciles", "missing"  # keys in a model's metadata
+MOST_PROBABLE = "most probable"  # the class that a forest predicts
+TEXT_TYPES = ("numpy.dtype",)  # The encoder of the texts keeps the type of its categories.
 
 
 def log_model(estimator, split, trusted_types=(), predict_fn="predict", tags=None):
@@ -56,8 +57,8 @@ def log_model(estimator, split, trusted_types=(), predict_fn="predict", tags=Non
     metadata = {DECILES: deciles(split.X_train)}
     if dataset.MISSING:
         metadata[MISSING] = dataset.MISSING
-    if texts_of(split.X_train):  # The encoder of the texts keeps the type of its categories.
-        trusted_types = [*trusted_types, "numpy.dtype"]
+    if texts_of(split.X_train):
+        trusted_types = [*trusted_types, *TEXT_TYPES]
     try:
         info = mlflow.sklearn.log_model(
             estimator,
@@ -202,6 +203,21 @@ def count_bins(values, edges):
     return -np.diff([len(values), *above, 0])
 
 
+class Threshold(NamedTuple):
+    """The rule by which a FixedThresholdClassifier predicts one of two classes.
+
+    Attributes
+    ----------
+    value : float
+        The probability from which on the class is predicted.
+    position : int
+        Where the class is in the estimator's `classes_`: 0 or 1.
+    """
+
+    value: float
+    position: int
+
+
 class Model(NamedTuple):
     """A model of this project, loaded.
 
@@ -209,8 +225,8 @@ class Model(NamedTuple):
     ----------
     uri : str
         Where it was loaded from.
-    model_id : str
-        MLflow's ID of it.
+    model_id : str or None
+        MLflow's ID of it; None if it was saved without a run.
     columns : list of str
         The columns that go in, in the model's own order.
     texts : list of str
@@ -221,80 +237,22 @@ class Model(NamedTuple):
         Fitted.
     outputs : list of str
         The columns that scoring adds: `prediction` and, of a classifier, the `probability` of the
-        class 1, or of other classes `probability_<class>`.
-    threshold : float or None
-        The probability from which on a FixedThresholdClassifier predicts 1.
+        class 1 if the classes are 0 and 1, otherwise `probability_<class>` for each of them.
+    rule : Threshold, MOST_PROBABLE or None
+        How the classes follow from the probabilities; None if only the estimator knows.
     deciles : dict or None
         Those of the training rows, as `deciles` returns them.
     """
 
     uri: str
-    model_id: str
+    model_id: str | None
     columns: list
     texts: list
     missing: list
     estimator: object
     outputs: list
-    threshold: float | None
+    rule: object
     deciles: dict | None
-
-
-def load(uri, parameter="model"):
-    """Load a model of this project.
-
-    Parameters
-    ----------
-    uri : str
-        Any that MLflow knows: runs:/, models:/ with a version or an alias, a path.
-    parameter : str
-        The parameter's name, for the error message.
-
-    Returns
-    -------
-    Model
-
-    Raises
-    ------
-    UserError
-        If there is no such model, its files are damaged, or it does not know its columns by name.
-    """
-    import mlflow  # as in `log_model`
-
-    try:
-        info = mlflow.models.get_model_info(uri)
-        estimator = mlflow.sklearn.load_model(uri)
-        columns = info.signature.inputs.input_names()
-        kinds = info.signature.inputs.input_types()
-    except Exception as error:  # MLflow, its storage clients and skops raise errors of any kind.
-        reason = (str(error) or type(error).__name__).splitlines()[0]
-        raise UserError(
-            f"{parameter}: received {uri!r} ({reason}), allowed is a model of this project by "
-            "runs:/<ID>/model, models:/<name>/<version>, models:/<name>@<alias> or its path"
-        ) from error
-    last_step = estimator[-1] if hasattr(estimator, "steps") else estimator
-    is_thresholded = isinstance(last_step, FixedThresholdClassifier)
-    threshold = last_step.threshold if is_thresholded else None
-    metadata = info.metadata or {}
-    known = metadata.get(DECILES)
-    return Model(
-        uri=uri,
-        model_id=info.model_id,
-        columns=columns,
-        texts=[name for name, kind in zip(columns, kinds, strict=True) if kind.name == "string"],
-        missing=metadata.get(MISSING, []),
-        estimator=estimator,
-        outputs=["prediction", *_probabilities(estimator)],
-        threshold=threshold,
-        deciles={name: known[name] for name in columns} if known else None,
-    )
-
-
-def _probabilities(estimator):
-    """Return the names of the columns of a classifier's probabilities."""
-    if not is_classifier(estimator):
-        return []
-    classes = list(estimator.classes_)
-    return ["probability"] if classes == [0, 1] else [f"probability_{each}" for each in classes]
 
 
 def predict(model, X):
@@ -313,12 +271,19 @@ def predict(model, X):
         For each of the model's outputs.
     """
     if model.outputs == ["prediction"]:
-        return {"prediction": model.estimator.predict(X)}
-    # The classifier's own predict would compute the same probabilities once more.
-    probabilities = model.estimator.predict_proba(X)
-    if model.outputs == ["prediction", "probability"]:
-        other, good = probabilities.T
-        is_good = good > other if model.threshold is None else good >= model.threshold
-        return {"prediction": is_good.astype("int64"), "probability": good}
-    predicted = model.estimator.classes_[np.argmax(probabilities, axis=1)]
-    return dict(zip(model.outputs, [predicted, *probabilities.T], strict=True))
+        return {"prediction": model.estimator.predict(X).astype("float64", copy=False)}
+    probabilities, classes = model.estimator.predict_proba(X), model.estimator.classes_
+    # Where the rule is known, the classifier's own predict would only compute the same
+    # probabilities once more.
+    if isinstance(model.rule, Threshold):
+        value, position = model.rule
+        is_above = probabilities[:, position] >= value
+        predicted = classes[np.where(is_above, position, 1 - position)]
+    elif model.rule == MOST_PROBABLE:
+        predicted = classes[np.argmax(probabilities, axis=1)]
+    else:
+        predicted = model.estimator.predict(X)
+    shown = (
+        probabilities[:, 1:] if model.outputs == ["prediction", "probability"] else probabilities
+    )
+    return dict(zip(model.outputs, [predicted, *shown.T], strict=True))

@@ -1,9 +1,14 @@
 """The registry: the versions and the aliases of a registered model."""
 
+import contextlib
+import uuid
+
 import mlflow
 from mlflow.exceptions import MlflowException
 
 from wine import UserError
+
+TURN = "last_promotion"  # tag of a registered model: the version that was about to be its champion
 
 
 def find_version(name, alias):
@@ -87,16 +92,51 @@ def _move_aliases(name, version, champion):
     """Make a version the champion, and the version that was the champion the previous one.
 
     Whatever interrupts it, `champion` is one of the two: an alias moves at once, and moves last.
-    MLflow cannot move an alias on a condition. So the champion is looked up directly before the
-    move, and once more after it, when a promotion at the same time may have overwritten it.
+    MLflow cannot move an alias on a condition, so the champion is looked up directly before the
+    move. Another promotion may still move the alias between these two calls. Each one therefore
+    puts its name into a tag before it looks: who finds another name there after its own move has
+    overwritten that promotion's champion, and puts it back. Only an alias that is set by hand
+    between the two calls leaves no trace.
     """
     client = mlflow.MlflowClient()
     _check_champion(name, champion)
     if champion is not None:
-        client.set_registered_model_alias(name, "previous", str(champion))
+        _write(client.set_registered_model_alias, name, "previous", str(champion))
         _check_champion(name, champion)
-    client.set_registered_model_alias(name, "champion", str(version))
-    _check_champion(name, version)
+    turn = f"{version} {uuid.uuid4().hex}"
+    _write(client.set_registered_model_tag, name, TURN, turn)
+    try:
+        _check_champion(name, champion)
+        _write(client.set_registered_model_alias, name, "champion", str(version))
+        _put_back(name, version, turn)
+        _check_champion(name, version)
+    except (UserError, MlflowException):
+        if _find_turn(name) == turn:
+            client.delete_registered_model_tag(name, TURN)
+        raise
+
+
+def _write(write, *arguments):
+    """Set an alias or a tag; where two promotions add one at once, the database refuses one."""
+    try:
+        write(*arguments)
+    except MlflowException:
+        write(*arguments)
+
+
+def _put_back(name, version, turn):
+    """Put back the champion of another promotion that began after ours, if it has not given up."""
+    client, other = mlflow.MlflowClient(), _find_turn(name)
+    if other in (None, turn):
+        return
+    with contextlib.suppress(MlflowException):  # Its version is deleted where it has given up.
+        client.set_registered_model_alias(name, "champion", other.split()[0])
+    if _find_turn(name) != other:
+        client.set_registered_model_alias(name, "champion", str(version))
+
+
+def _find_turn(name):
+    return mlflow.MlflowClient().get_registered_model(name).tags.get(TURN)
 
 
 def _check_champion(name, version):

@@ -183,7 +183,8 @@ def _writer(location, suffix, table, model):
         name, kind = fields[position].name, fields[position].type
         if suffix == ".parquet" and rows.is_text(kind) and not column.is_text:
             fields[position] = pa.field(name, pa.float64())
-    predicted = {1: pa.float64(), 2: pa.int64()}.get(len(model.outputs), pa.string())
+    is_regressor = model.outputs == ["prediction"]
+    predicted = pa.float64() if is_regressor else pa.array(model.estimator.classes_).type
     kinds = [predicted] + [pa.float64()] * (len(model.outputs) - 1)
     fields += map(pa.field, model.outputs, kinds)
     schema = pa.schema(fields, table.schema.metadata)
