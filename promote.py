@@ -234,14 +234,24 @@ def read_params():
     return parser.read()
 
 
-def print_comparison(scores, metric, n_rows, rival, name, n_before):
-    """Print the metric of both models, the gain with its interval, and how often it was tried."""
-    process.print_text(
+def describe(scores, metric, n_rows, rival, name, n_before):
+    """Return the metric of both models, the gain with its interval, and how often it was tried."""
+    return (
         f"{metric} on {dataset.count(n_rows, 'unseen')}: challenger {scores['challenger']:.4f}, "
         f"{rival} {scores['champion']:.4f}\n"
         f"Gain of the challenger: {scores['gain']:+.4f}, 95 % interval {scores['gain_low']:+.4f} "
         f"to {scores['gain_high']:+.4f}\n"
         f"Challengers of {name} that these {dataset.NOUN}s have judged before: {n_before}\n"
+    )
+
+
+def print_promotion(name, version, previous, by_force):
+    """Print which versions are the champion and the previous one, and the next commands."""
+    process.print_text(
+        f"{'Promoted by force=true' if by_force else 'Promoted'}: "
+        f"version {version} of {name} is the champion"
+        + (f", version {previous} is the previous one" if previous else "")
+        + report.champion_commands(name)
     )
 
 
@@ -272,6 +282,10 @@ def main():
     scores, gains = compare(challenger.estimator, opponent, X, y)
     is_champion = champion is not None and champion.model_id == challenger.model_id
     is_promoted = not is_champion and (force or scores["gain_low"] > 0)
+    comparison = describe(scores, metric, len(y), rival, name, n_before)
+    description = f"**{evaluation.name(challenger.estimator)}** {challenger.uri}\n\n" + (
+        comparison.replace("\n", "\n\n")
+    )
 
     with tracking.start_run(f"Promotion of {evaluation.name(challenger.estimator)} to {name}"):
         tracking.log_params(params)
@@ -284,20 +298,16 @@ def main():
         mlflow.log_figure(plots.comparison(scores, gains, metric, title), "comparison.png")
         if is_promoted:
             with process.uninterrupted():
-                promoted_version = registry.promote(challenger.model_id, name, version)
+                promoted_version = registry.promote(challenger.model_id, name, version, description)
         mlflow.set_tags({"promoted": str(is_promoted).lower(), "compared_with": rival})
+        mlflow.set_tag("mlflow.note.content", description)  # The UI shows it as the description.
 
-    print_comparison(scores, metric, len(y), rival, name, n_before)
+    process.print_text(comparison)
     if is_champion:
         process.print_text(f"Not promoted: it is the champion of {name} already")
     elif is_promoted:
         is_better = scores["gain_low"] > 0 and (champion or not version)
-        how = "Promoted" if is_better else "Promoted by force=true"
-        process.print_text(
-            f"{how}: version {promoted_version} of {name} is the champion"
-            + (f", version {version} is the previous one" if version else "")
-            + report.champion_commands(name)
-        )
+        print_promotion(name, promoted_version, version, by_force=not is_better)
     else:
         process.print_text(
             "Not promoted: its gain may be chance, or is none; force=true promotes in any case"

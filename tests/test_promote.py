@@ -131,6 +131,12 @@ def test_run_records_both_models_the_figures_and_a_plot(run_promote, store, mode
         "version 1 of wine-quality",
     )
     assert first.data.tags["compared_with"] == "the baseline"
+    description = run.data.tags["mlflow.note.content"]
+    assert description.startswith(
+        f"**ElasticNet** {better}\n\nrmse on 845 unseen wines: challenger"
+    )
+    version = client_of(store).get_model_version_by_alias(NAME, "champion")
+    assert version.description == description
     inputs = client_of(store).get_run(run.info.run_id).inputs
     (logged,) = inputs.dataset_inputs
     assert logged.dataset.name == "wine-quality-test"

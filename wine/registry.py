@@ -34,7 +34,7 @@ def find_version(name, alias):
         raise
 
 
-def promote(model_id, name, champion):
+def promote(model_id, name, champion, description=""):
     """Register a model, make it the champion, and the champion of before the previous one.
 
     Parameters
@@ -45,6 +45,8 @@ def promote(model_id, name, champion):
         The name of the registered model.
     champion : int or None
         The version that the model was compared with.
+    description : str, optional
+        Markdown that MLflow's UI shows with the version.
 
     Returns
     -------
@@ -66,6 +68,7 @@ def promote(model_id, name, champion):
         if is_new and not client.get_model_version(name, str(version)).aliases:
             client.delete_model_version(name, str(version))
         raise
+    mlflow.MlflowClient().update_model_version(name, str(version), description)
     return version
 
 
