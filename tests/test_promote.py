@@ -499,7 +499,7 @@ def test_champion_is_served_by_its_alias(store, model_uris, models):
     )
     assert done.status == 0, done.err
     serve = re.search(r"^(mlflow models serve .*) --port 5001$", done.out, re.MULTILINE)[1]
-    assert f"#/models/{NAME}\n" in done.out
+    assert f"#/models/{NAME}?workflowType=machine_learning\n" in done.out
     port = free_port()
     with start_server(
         *serve.split(),

@@ -236,7 +236,9 @@ def test_promoted_model_is_the_champion_for_all_members(server, clone, trainings
         *(*RUN, "-e", "promote", *given), cwd=clone, MLFLOW_TRACKING_URI=server.address
     )
     assert "Promoted: version 1 of wine-quality is the champion" in out
-    assert f"{server.address}/#/models/wine-quality" in out.splitlines()
+    assert (
+        f"{server.address}/#/models/wine-quality?workflowType=machine_learning" in out.splitlines()
+    )
     predict = ("-m", "models:/wine-quality@champion", "--env-manager", "local", "-t", "csv", "-i")
     answers = run_successfully(
         *("mlflow", "models", "predict", *predict, clone / "predict.csv"),
