@@ -47,7 +47,7 @@ def log_drift(model, counts, data):
     """Log how unlike the training rows the scored ones are, and say so where they are."""
     metrics = drift.summarize(counts.drift, model.deciles)
     mlflow.log_metrics({tracking.metric_name(key): value for key, value in metrics.items()})
-    limit = drift.psi_limit(counts.scored)
+    limit = drift.psi_limit(metrics, counts.scored)
     mlflow.log_figure(plots.drift(metrics, limit, counts.scored), "drift.png")
     if warning := drift.warning(metrics, counts.scored):
         print(f"input: {data} is {warning}", file=sys.stderr)

@@ -11,31 +11,62 @@ from wine.scoring import drift
 WHITE = pd.read_csv(PROJECT / "wine-quality.csv").drop(columns="quality")
 # The means of the red wines: Cortez et al., Decision Support Systems 47:547-553, 2009, table 1.
 RED = [8.3, 0.5, 0.3, 2.5, 0.08, 14, 46, 0.996, 3.3, 0.7, 10.4]
+SIZES = [20, 30, 50, 75, 100, 120, 150, 200, 299, 500, 1000, 2449, 5000]
 
 
-def red_wines(n_rows):
-    noise = np.random.default_rng(0).normal(1, 0.1, (n_rows, len(RED)))
+def red_wines(n_rows, seed=0):
+    noise = np.random.default_rng(seed).normal(1, 0.1, (n_rows, len(RED)))
     noise[:, dataset.FEATURES.index("density")] = 1
     return pd.DataFrame(RED * noise, columns=dataset.FEATURES)
 
 
-def metrics_of(table):
-    reference = model.deciles(dataset.split(dataset.load(dataset.DATA)).X_train)
-    return drift.summarize(drift.count(table, reference), reference)
+@pytest.fixture(scope="module")
+def split():
+    return dataset.split(dataset.load(dataset.DATA))
 
 
-@pytest.mark.parametrize("n_rows", [20, 200, 2449])
-@pytest.mark.parametrize("seed", range(5))
-def test_random_white_wines_are_like_the_training_wines(n_rows, seed):
-    table = WHITE.sample(n_rows, random_state=seed)
-    assert drift.warning(metrics_of(table), n_rows) == ""
+@pytest.fixture(scope="module")
+def reference(split):
+    return model.deciles(split.X_train)
 
 
-@pytest.mark.parametrize("n_rows", [50, 1599])
-def test_red_wines_are_unlike_the_training_wines(n_rows):
-    warning = drift.warning(metrics_of(red_wines(n_rows)), n_rows)
-    assert warning.startswith("unlike the training wines: ")
-    assert "total sulfur dioxide" in warning
+def warning_of(table, reference):
+    metrics = drift.summarize(drift.count(table, reference), reference)
+    return drift.warning(metrics, len(table))
+
+
+@pytest.mark.parametrize("n_rows", SIZES)
+@pytest.mark.parametrize("part", ["all", "test"])
+def test_fewer_than_one_random_sample_in_a_hundred_is_unlike_the_training_wines(
+    split, reference, part, n_rows
+):
+    wines = WHITE if part == "all" else split.X_test
+    alarms = [
+        warning_of(wines.sample(n_rows, replace=True, random_state=seed), reference)
+        for seed in range(200)
+    ]
+    assert sum(map(bool, alarms)) < 2, [alarm for alarm in alarms if alarm]
+
+
+@pytest.mark.parametrize("n_rows", SIZES)
+def test_first_wines_are_like_the_training_wines(reference, n_rows):
+    """They are not drawn at random: neighbours in the table are alike."""
+    assert warning_of(WHITE.head(n_rows), reference) == ""
+
+
+@pytest.mark.parametrize("n_rows", [50, 60, 100, 200, 1599])
+def test_red_wines_are_unlike_the_training_wines(reference, n_rows):
+    for seed in range(20):
+        warning = warning_of(red_wines(n_rows, seed), reference)
+        assert warning.startswith("unlike the training wines: ")
+        assert "total sulfur dioxide" in warning
+
+
+@pytest.mark.parametrize(("n_outside", "is_unlike"), [(3, False), (4, True)])
+def test_rows_outside_are_said_where_they_are_more_than_one_in_a_hundred(n_outside, is_unlike):
+    """Four or more of 80 rows are outside once in 112 times, if each is with probability 0.01."""
+    metrics = {"outside": n_outside / 80, "outside_a": n_outside / 80, "psi_a": 0.0}
+    assert bool(drift.warning(metrics, 80)) == is_unlike
 
 
 def test_stability_index_of_a_known_shift_is_that_of_the_formula():

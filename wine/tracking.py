@@ -1,9 +1,11 @@
 """Tracking: what is hard about recording in MLflow, under the names of MLflow's own functions."""
 
 import contextlib
+import functools
 import logging
 import os
 import re
+import sys
 import textwrap
 import time
 import traceback
@@ -16,6 +18,7 @@ from mlflow.data import sources
 from mlflow.entities import Metric, Param
 from mlflow.exceptions import MlflowException
 from mlflow.utils.credentials import get_default_host_creds
+from mlflow.utils.file_utils import local_file_uri_to_path
 
 # There is no public way to know a random name: its shape is also that of names that users give,
 # such as lazy-days-12, and `mlflow run` leaves no trace of who gave the name.
@@ -24,6 +27,7 @@ from mlflow.utils.rest_utils import http_request
 
 from wine import UserError
 from wine.files import locate
+from wine.patience import patience, patiently
 
 INHERITED = ("mlflow.user", "mlflow.source.name", "mlflow.source.type", "mlflow.source.git.commit")
 FAIL_FAST = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "8", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
@@ -45,8 +49,8 @@ def start_run(run_name=None):
     There are four differences. A run that `mlflow run` has started gets the name, too, unless the
     user has given it one. A run that is interrupted ends as KILLED, not as FAILED
     (mlflow/mlflow#1832). An error inside MLflow or its database becomes one line for the user. A
-    server that is away is noticed soon at the start, and waited for later: with MLflow's defaults,
-    some four minutes.
+    server that is away is noticed soon before there is a run; a run that has begun waits for its
+    server or its database, and so does its end.
 
     Parameters
     ----------
@@ -61,25 +65,63 @@ def start_run(run_name=None):
     ------
     UserError
         If the folder of the database cannot be written to, if the server is older than MLflow 3,
-        if MLflow cannot record, or if MLFLOW_RUN_ID names a run that has ended.
+        if MLflow cannot record, if MLFLOW_RUN_ID names a run that has ended, or if the experiment's
+        artifacts are not where its database is.
     """
     _check_store()
+    _quiet_database()
     with one_line_errors("MLflow cannot record"):
         with fail_fast():
             _check_server()
-            if run_id := os.environ.get("MLFLOW_RUN_ID"):
-                info = mlflow.get_run(run_id).info
-                _check_status(info)
-                run_name = run_name if _is_random(info.run_name) else None
-            active = mlflow.start_run(run_name=run_name)
-        with active as run:
-            try:
+        run, status = _begin(run_name), "FAILED"
+        try:
+            with patience():
+                _check_artifacts(run.info)
                 yield run
-            except BaseException as error:
-                killed = isinstance(error, KeyboardInterrupt)
-                with fail_fast():
-                    mlflow.end_run("KILLED" if killed else "FAILED")
-                raise
+            status = "FINISHED"
+        except KeyboardInterrupt:
+            status = "KILLED"
+            raise
+        finally:
+            _end(run.info.run_id, status)
+
+
+def _begin(run_name):
+    """Start a run soon or not at all, or take the one that is there, for which it waits."""
+    run_id = os.environ.get("MLFLOW_RUN_ID")
+    with patience() if run_id else fail_fast():
+        if run_id:
+            info = patiently(mlflow.get_run, run_id).info
+            _check_status(info)
+            run_name = run_name if _is_random(info.run_name) else None
+            return patiently(mlflow.start_run, run_name=run_name)
+        return mlflow.start_run(run_name=run_name)
+
+
+def _end(run_id, status):
+    """End a run's record, or say that it could not be ended."""
+
+    def end_run():
+        active = mlflow.active_run()
+        if active and active.info.run_id == run_id:
+            mlflow.end_run(status)
+        else:  # Another run, or one that MLflow forgot before it tried to record its end.
+            mlflow.MlflowClient().set_terminated(run_id, status)
+
+    try:
+        with fail_fast() if status == "KILLED" else patience():
+            patiently(end_run)
+    except Exception as error:
+        if not _is_raised_by_mlflow(error):
+            raise
+        ending = f"mlflow.MlflowClient().set_terminated('{run_id}', '{status}')"
+        print(
+            f"{_one_line('the end of the run cannot be recorded', error)}; it stays RUNNING until "
+            f'this ends it: python -c "import mlflow; {ending}"',
+            file=sys.stderr,
+        )
+        if status == "FINISHED":
+            raise
 
 
 @contextlib.contextmanager
@@ -90,8 +132,7 @@ def fail_fast():
     looks at a silent screen for so long; but a run that has begun, which may have taken an hour,
     must not be lost because of some seconds. MLflow reads the two variables at each request.
     """
-    # MLflow logs the traceback of a database's error before it raises the error.
-    logging.getLogger("mlflow.store.db.utils").addFilter(_is_below_error)
+    _quiet_database()
     added = {name: value for name, value in FAIL_FAST.items() if name not in os.environ}
     os.environ.update(added)
     try:
@@ -99,6 +140,11 @@ def fail_fast():
     finally:
         for name in added:
             os.environ.pop(name, None)
+
+
+def _quiet_database():
+    """Keep MLflow from logging the traceback of a database's error before it raises the error."""
+    logging.getLogger("mlflow.store.db.utils").addFilter(_is_below_error)
 
 
 def _is_below_error(record):
@@ -130,7 +176,7 @@ def one_line_errors(what):
 def _check_store():
     """Refuse a database that MLflow would try to open for two minutes before it gives up."""
     uri = mlflow.get_tracking_uri()
-    file = Path(uri.removeprefix("sqlite:///"))
+    file = sqlite_file(uri)
     if uri.startswith("sqlite:") and file.is_dir():
         raise UserError(
             f"received {uri} to record in, which is a folder, allowed is the file of a database; "
@@ -172,6 +218,48 @@ def _check_status(info):
         )
 
 
+def _check_artifacts(info):
+    """Refuse to record in a folder that was moved or copied: the artifacts would go to the old."""
+    experiment = patiently(mlflow.get_experiment, info.experiment_id)
+    if path := moved_to(experiment):
+        raise UserError(
+            f"MLflow cannot record: the folder of {mlflow.get_tracking_uri()} was moved or copied, "
+            f"and the run's artifacts would go to {experiment.artifact_location}; "
+            f"python -m wine.relocate records that they are in {path}"
+        )
+
+
+def moved_to(experiment):
+    """Return where the artifacts of an experiment are now, if they were moved with their database.
+
+    An experiment keeps the absolute path of its artifacts. By default, this is in mlruns in the
+    folder in which MLflow made the database.
+
+    Parameters
+    ----------
+    experiment : mlflow.entities.Experiment
+        One in the store that MLflow uses.
+
+    Returns
+    -------
+    pathlib.Path or None
+        None if they are where the experiment says, or elsewhere than MLflow puts them by default.
+    """
+    uri, default = mlflow.get_tracking_uri(), Path("mlruns", experiment.experiment_id)
+    recorded = Path(local_file_uri_to_path(experiment.artifact_location))
+    if not uri.startswith("sqlite:") or recorded.parts[-2:] != default.parts:
+        return None
+    here, there = sqlite_file(uri).resolve().parent, recorded.parent.parent
+    # A link to the folder leads to the same one. A database may be elsewhere than the artifacts.
+    is_moved = there.resolve() != here and ((here / default).exists() or not there.exists())
+    return here / default if is_moved else None
+
+
+def sqlite_file(uri):
+    """Return the path of the database with an address `sqlite:///...`."""
+    return Path(uri.removeprefix("sqlite:///"))
+
+
 def _is_random(run_name):
     """Tell whether MLflow has made up a name, as `mlflow run` does without `--run-name`."""
     words = run_name.split("-")
@@ -211,8 +299,8 @@ def log_params(params):
     params : dict
         The values by name.
     """
-    logged = mlflow.get_run(mlflow.active_run().info.run_id).data.params
-    mlflow.log_params({key: value for key, value in params.items() if key not in logged})
+    logged = patiently(mlflow.get_run, mlflow.active_run().info.run_id).data.params
+    patiently(mlflow.log_params, {key: value for key, value in params.items() if key not in logged})
 
 
 def metric_name(name):
@@ -273,12 +361,13 @@ def log_input(dataset, context, model=None):
     model : mlflow.entities.LoggedModelInput, optional
         The model that is applied to it.
     """
+    log = functools.partial(mlflow.log_input, dataset, context=context, model=model)
     try:
-        mlflow.log_input(dataset, context=context, model=model)
+        patiently(log)
     except MlflowException as error:
         if not re.search("unique|duplicate", str(error), re.IGNORECASE):
             raise
-        mlflow.log_input(dataset, context=context, model=model)
+        patiently(log)
 
 
 def log_inputs(split, data):
@@ -340,19 +429,32 @@ def log_trial(number, name, started, params, metrics=None, converged=None, error
         Why it could not be evaluated; its run is logged as failed then.
     """
     parent = mlflow.active_run()
+    experiment = parent.info.experiment_id
     tags = {key: value for key, value in parent.data.tags.items() if key in INHERITED}
     tags |= {"mlflow.parentRunId": parent.info.run_id, "trial": str(number)}
     tags |= {"error": error} if error else {"converged": str(converged).lower()}
     client, now = mlflow.MlflowClient(), int(time.time() * 1000)
-    run = client.create_run(
-        parent.info.experiment_id,
-        start_time=int(started * 1000),
-        tags=tags,
-        run_name=name,
-    )
-    client.log_batch(
-        run.info.run_id,
-        metrics=[Metric(key, value, now, 0) for key, value in (metrics or {}).items()],
-        params=[Param(key, str(value)) for key, value in params.items()],
-    )
-    client.set_terminated(run.info.run_id, "FAILED" if error else "FINISHED")
+    batch = {
+        "metrics": [Metric(key, value, now, 0) for key, value in (metrics or {}).items()],
+        "params": [Param(key, str(value)) for key, value in params.items()],
+    }
+    search = f"tags.`mlflow.parentRunId` = '{parent.info.run_id}' AND tags.trial = '{number}'"
+    tried, run_ids = [], []
+
+    def log():
+        """Go on where an outage has stopped: MLflow does not mind a value that is logged again."""
+        if tried and not run_ids:  # The run may be there, though MLflow did not hear of it.
+            run_ids.extend(run.info.run_id for run in client.search_runs([experiment], search))
+        tried.append(True)
+        if not run_ids:
+            run = client.create_run(experiment, int(started * 1000), tags, run_name=name)
+            run_ids.append(run.info.run_id)
+        client.log_batch(*run_ids, **batch)
+        client.set_terminated(*run_ids, "FAILED" if error else "FINISHED")
+
+    try:
+        patiently(log)
+    except Exception:
+        for run_id in run_ids:
+            _end(run_id, "FAILED")
+        raise

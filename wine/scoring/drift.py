@@ -1,18 +1,17 @@
 """Drift: how unlike the training rows the rows of a scored table are."""
 
 import numpy as np
-from scipy.stats import chi2
+from scipy.stats import binom, ncx2
 
 from wine.dataset import NOUN
 from wine.model import count_bins, count_categories
 
 N_BINS = 10
 # From this population stability index on, a distribution counts as shifted (Siddiqi, Credit Risk
-# Scorecards, 2006). For few rows, chance alone makes it large: times the rows it follows a
-# chi-squared distribution with N_BINS - 1 degrees of freedom, whose far end is added.
-SHIFTED = 0.25
+# Scorecards, 2006), and from this share of rows outside their range on, a table does.
+SHIFTED, MAX_OUTSIDE = 0.25, 0.01
+FALSE_ALARMS = 0.01  # the most that chance alone may raise among tables at these two borders
 MIN_ROWS = 0.5  # in an empty bin, whose logarithm would be infinite
-MAX_OUTSIDE, FEW_ROWS = 0.01, 2  # A share of the rows, and their number, that are not worth a word.
 
 
 def count(X, reference):
@@ -95,9 +94,30 @@ def unknown_texts(metrics, reference, n_rows):
     return f"has texts that training has not seen: {', '.join(parts)}" if parts else ""
 
 
-def psi_limit(n_rows):
-    """Return the index from which on a distribution counts as shifted, by the number of rows."""
-    return SHIFTED + chi2.ppf(0.999, N_BINS - 1) / n_rows
+def psi_limit(metrics, n_rows):
+    """Return the index above which the rows prove that a distribution is shifted.
+
+    Chance alone makes the index of few rows large. Its product with their number follows a
+    chi-squared distribution with `N_BINS` - 1 degrees of freedom where there is no shift (B.
+    Yurdakul, Statistical Properties of Population Stability Index, Western Michigan University,
+    2018); with a shift, a noncentral one, whose noncentrality is the rows' number times the index
+    of all rows there could be. The limit is the far end of that of an index of `SHIFTED`, so far
+    that one in a hundred such tables passes it in any of its columns (Bonferroni's correction).
+    That the training rows are a sample, too, adds little where they are some hundred or more.
+
+    Parameters
+    ----------
+    metrics : dict
+        As `summarize` returns them.
+    n_rows : int
+        The number of rows.
+
+    Returns
+    -------
+    float
+    """
+    n_columns = sum(name.startswith("psi_") for name in metrics)
+    return ncx2.isf(FALSE_ALARMS / n_columns, N_BINS - 1, n_rows * SHIFTED) / n_rows
 
 
 def warning(metrics, n_rows):
@@ -111,11 +131,12 @@ def warning(metrics, n_rows):
         The number of rows.
     """
     parts = []
-    if metrics["outside"] * n_rows > max(FEW_ROWS, MAX_OUTSIDE * n_rows):
+    # Among rows that are outside with this probability, their number has a binomial distribution.
+    if round(metrics["outside"] * n_rows) > binom.isf(FALSE_ALARMS, n_rows, MAX_OUTSIDE):
         shares = _largest(metrics, "outside_", 0)
         shares = ", ".join(f"{name} {share:.1%}" for name, share in shares)
         parts.append(f"{metrics['outside']:.1%} of the rows are outside their range ({shares})")
-    if shifted := _largest(metrics, "psi_", psi_limit(n_rows)):
+    if shifted := _largest(metrics, "psi_", psi_limit(metrics, n_rows)):
         shifted = ", ".join(f"{name} {index:.2f}" for name, index in shifted)
         parts.append(f"shifted by the population stability index: {shifted}")
     return f"unlike the training {NOUN}s: {'; '.join(parts)}" if parts else ""
