@@ -10,7 +10,6 @@ process.catch_interrupts()  # Ctrl-C in the imports below ends with one line, to
 
 import contextlib
 import itertools
-import math
 import signal
 import sys
 import time
@@ -156,6 +155,27 @@ def check_trials(trials, params):
     return evaluated
 
 
+def format_score(metrics, metric):
+    """Return the score of a candidate with its spread over the folds, in words."""
+    if metrics is None:  # It could not be fitted.
+        return "none"
+    return f"{metrics[f'cv_{metric.name}']:.4f} ±{metrics[f'cv_{metric.name}_std']:.4f}"
+
+
+def print_addresses(run_id, names, metric):
+    """Print where the UI shows the candidates: the picture, and the charts of their runs."""
+    view = ui.store_trials(run_id, names, f"cv_{metric.name}", metric.ascending)
+    process.print_text(
+        f"""See how the score depends on each parameter:
+
+{ui.artifact_url("candidates.png")}
+
+Compare the candidates, the best one first:
+
+{ui.runs_url(compareRunsMode="CHART", **view)}"""
+    )
+
+
 def read_params():
     """Read the parameters from the command line, in the order in which MLproject passes them."""
     parser = cli.Parser(__doc__)
@@ -192,28 +212,24 @@ def main():
                     with process.uninterrupted():  # A run that was begun has to be ended.
                         tracking.log_trial(**trial)
                         trials.append(trial)
+        except KeyboardInterrupt:
+            kept = f"{len(trials)} of {params['trials']} candidates are recorded"
+            raise KeyboardInterrupt(kept) from None
         finally:
             log_candidates(trials, list(script.SEARCH), metric)
 
         evaluated = check_trials(trials, params)
-        scores = {trial["number"]: trial["metrics"][f"cv_{metric.name}"] for trial in evaluated}
         best = find_best(evaluated, metric)
         mlflow.log_metric("n_failed", len(trials) - len(evaluated))
+        scores = {trial["number"]: trial["metrics"] for trial in evaluated}
+        process.print_text(
+            f"Best of {len(evaluated)} candidates by {folds.describe(split)}: "
+            f"{metric.name} {format_score(scores[best['number']], metric)}, "
+            f"with the defaults {format_score(scores.get(0), metric)}"
+        )
         script_params = script.read_params([])
         script.train(script_params | best["params"] | {"data": params["data"]}, split)
-
-        print(
-            f"Best of {len(evaluated)} candidates by {folds.describe(split)}: "
-            f"{metric.name} {scores[best['number']]:.4f}, "
-            f"with the defaults {scores.get(0, math.nan):.4f}"
-        )
-        print(
-            f"\nSee how the score depends on each parameter:\n\n{ui.artifact_url('candidates.png')}"
-        )
-        print("\nCompare them, the best one first:\n")
-        run_id, names = parent.info.run_id, list(script.SEARCH)
-        view = ui.store_trials(run_id, names, f"cv_{metric.name}", metric.ascending)
-        print(ui.runs_url(compareRunsMode="CHART", **view))
+        print_addresses(parent.info.run_id, list(script.SEARCH), metric)
 
 
 if __name__ == "__main__":

@@ -190,7 +190,7 @@ def test_screen_shows_the_metrics_and_the_next_commands(trained, recorded, proje
     model = f"-m runs:/{run.info.run_id}/model --env-manager local"
     assert f"\nmlflow models serve {model} --port 5001\n" in out
     assert f'\nmlflow models predict {model} -t csv -i "{project}/predict.csv"\n' in out
-    assert "\nmlflow ui --port 5050\nhttp://127.0.0.1:5050/#/experiments/0/runs?" in out
+    assert "\nmlflow ui --port 5050 --workers 1\nhttp://127.0.0.1:5050/#/experiments/0/runs?" in out
     noise = re.sub(r".* INFO (mlflow|alembic)\..*\n", "", trained[entry_point].err)
     assert noise == ""
 

@@ -5,6 +5,7 @@ import itertools
 import math
 import multiprocessing
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -29,6 +30,8 @@ from helpers import (
     start_process,
 )
 from wine import dataset, plots, trainings
+
+INTERRUPTED = re.compile(r"sweep.py: interrupted(?:; \d+ of \d+ candidates are recorded)?\n")
 
 
 def sweep_in(folder):
@@ -81,7 +84,7 @@ def test_best_candidate_is_trained_as_a_single_run_would_be(swept, run_script, n
     assert float(parent.data.params["alpha"]) == best["alpha"]
     assert parent.data.metrics["cv_rmse"] == best["cv_rmse"]
     alone = run_script("train.py", best["alpha"], best["l1_ratio"])
-    assert alone.out.split("Serve")[0] == printed.split("Serve")[0]
+    assert alone.out.split("Serve")[0] in printed
 
     (single,) = runs_of(new_store)
     assert single.data.metrics.items() <= parent.data.metrics.items()
@@ -96,11 +99,14 @@ def test_best_candidate_is_trained_as_a_single_run_would_be(swept, run_script, n
 
 
 def test_screen_shows_the_best_score_beside_that_of_the_defaults(swept):
-    listed = candidates(swept[0])["cv_rmse"]
-    assert (
-        f"Best of 12 candidates by 5 folds of the training wines: rmse {listed.min():.4f}, "
-        f"with the defaults {listed[0]:.4f}\n"
-    ) in swept[1]
+    listed = candidates(swept[0])
+    (best, best_std), (defaults, defaults_std) = (
+        listed.loc[number, ["cv_rmse", "cv_rmse_std"]] for number in (listed["cv_rmse"].idxmin(), 0)
+    )
+    assert swept[1].splitlines()[0] == (
+        f"Best of 12 candidates by 5 folds of the training wines: rmse {best:.4f} ±{best_std:.4f}, "
+        f"with the defaults {defaults:.4f} ±{defaults_std:.4f}"
+    )
 
 
 @pytest.mark.parametrize("model", ["huber", pytest.param("classifier", marks=pytest.mark.slow)])
@@ -298,8 +304,9 @@ def test_interrupted_while_a_trial_is_logged_the_trial_is_finished(
 ):
     when_trial_begins(3, lambda: os.kill(os.getpid(), signum))
     result = run_script("sweep.py", "main", 2**31 - 1)  # so many are not drawn in advance
-    assert_one_line_error(result, "sweep.py: interrupted", status=130)
     parent, children = sweep_in(new_store)
+    kept = f"sweep.py: interrupted; {len(children)} of {2**31 - 1} candidates are recorded\n"
+    assert_one_line_error(result, kept, status=130)
     assert parent.info.status == "KILLED"
     assert {run.info.status for run in children} == {"FINISHED"}
     assert len(children) == len(candidates(new_store)) >= 1
@@ -422,7 +429,7 @@ def test_ctrl_c_keeps_what_is_finished(command_line, status, new_store):
         os.killpg(sweeping.pid, signal.SIGINT)
         printed = sweeping.communicate(timeout=60)[0]
     assert sweeping.returncode != 0
-    assert printed.count("sweep.py: interrupted\n") == 1
+    assert len(INTERRUPTED.findall(printed)) == 1
     assert "Traceback" not in printed
     parent, children = sweep_in(new_store)
     assert parent.info.status == status
@@ -478,7 +485,7 @@ def test_ctrl_c_in_a_terminal_ends_all_processes_with_one_line(command, trials, 
         os.close(keyboard)
     assert sweeping.wait(60) != 0
     printed = printed.decode().replace("\r\n", "\n")
-    assert printed.count("sweep.py: interrupted\n") == 1
+    assert len(INTERRUPTED.findall(printed)) == 1
     for noise in ("Traceback", "Error", "Warning"):
         assert noise not in printed
     parent, children = sweep_in(new_store)

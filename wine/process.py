@@ -61,8 +61,9 @@ def run(main):
         sys.exit(f"{sys.argv[0]}: standard output was closed before everything was printed")
     except OSError as error:
         sys.exit(f"{sys.argv[0]}: {error}")
-    except KeyboardInterrupt:
-        print(f"{sys.argv[0]}: interrupted", file=sys.stderr)
+    except KeyboardInterrupt as interrupt:
+        kept = f"; {interrupt}" if interrupt.args else ""
+        print(f"{sys.argv[0]}: interrupted{kept}", file=sys.stderr)
         sys.exit(130)
 
 

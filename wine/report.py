@@ -141,13 +141,14 @@ def champion_commands(name):
     str
     """
     uri = f"models:/{name}@champion"
+    score = f"mlflow run . -e score --env-manager local -P model={uri}"
     return f"""
 
 Serve the champion, score a table with it, see the versions:
 
 mlflow models serve -m {uri} --env-manager local --port 5001
 
-mlflow run . -e score --env-manager local -P model={uri} -P input=predict.csv -P output=scored.csv
+mkdir -p out && {score} -P input=predict.csv -P output=out/scored.csv
 
 {ui.start_command()}{ui.model_url(name)}
 """

@@ -447,7 +447,8 @@ def log_trial(number, name, started, params, metrics=None, converged=None, error
             run_ids.extend(run.info.run_id for run in client.search_runs([experiment], search))
         tried.append(True)
         if not run_ids:
-            run = client.create_run(experiment, int(started * 1000), tags, run_name=name)
+            start_time = int(started * 1000)
+            run = client.create_run(experiment, start_time, tags=tags, run_name=name)
             run_ids.append(run.info.run_id)
         client.log_batch(*run_ids, **batch)
         client.set_terminated(*run_ids, "FAILED" if error else "FINISHED")

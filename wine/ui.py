@@ -67,7 +67,7 @@ def artifact_url(path):
 
 def start_command():
     """Return the command that starts the UI, with its line end; on a server it has started."""
-    return "" if _is_remote() else "mlflow ui --port 5050\n"
+    return "" if _is_remote() else "mlflow ui --port 5050 --workers 1\n"
 
 
 def _server():
