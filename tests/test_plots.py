@@ -194,9 +194,9 @@ def test_threshold_that_is_chosen_is_marked_among_the_folds():
     cv = folds.cross_validate(estimator, split)
     figure = plots.training(estimator, split, evaluation.evaluate(estimator, split, cv))
     lines = {line.get_label(): line for line in figure["threshold.png"].axes[0].lines}
-    assert {"recall", "precision", "F1", "0.33: chosen"} < set(lines)
+    assert {"recall", "precision", "F1", "0.33: this model's"} < set(lines)
     assert lines["recall"].get_ydata()[0] == pytest.approx(1)
-    assert lines["0.33: chosen"].get_xdata() == [0.33, 0.33]
+    assert lines["0.33: this model's"].get_xdata() == [0.33, 0.33]
 
 
 def draw(estimator, split):

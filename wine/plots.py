@@ -207,11 +207,11 @@ def _threshold(estimator, cv):
     for column in scores:
         ax.plot(scores.index, scores[column], label="F1" if column == "f1" else column)
     best = folds.choose_threshold(scores["f1"])
-    ax.axvline(best, color="tab:gray", linestyle=":", label=f"{best}: highest of about the best F1")
+    ax.axvline(best, color="tab:gray", linestyle=":", label=f"{best:g}: chosen by the folds")
     if (chosen := threshold(estimator)) is not None:
-        ax.axvline(chosen, color="black", linestyle="--", label=f"{chosen}: chosen")
+        ax.axvline(chosen, color="black", linestyle="--", label=f"{chosen:g}: this model's")
     ax.set(xlabel="threshold of the probability", ylabel="recall, precision and F1")
-    ax.legend()
+    _legend_below(ax)
     return figure
 
 
