@@ -105,6 +105,8 @@ def main():
         result += f" into {location}{output.REJECTED}"
     if counts.rejected_lines > counts.rejected:
         result += f", which are {counts.rejected_lines} lines of the input"
+    if not table.is_sized:
+        result += f"; {params['input']} did not say how long it is"
     process.print_text(result)
     sys.exit(REJECTED if counts.rejected else 0)
 

@@ -1,5 +1,7 @@
 """The dataset: its columns and types, what is refused, and how the wines are split."""
 
+import os
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -132,6 +134,33 @@ def test_unseen_rows_of_a_table_with_many_copies_and_missing_values(seed):
     tested = pd.MultiIndex.from_frame(split.X_test)
     assert split.unseen.tolist() == (~tested.isin(seen) & ~tested.duplicated()).tolist()
     assert 0 < split.unseen.sum() < len(tested)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="POSIX's pipes and links")
+def test_pipe_or_link_is_not_a_missing_file(run_script, tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    os.symlink("loop", tmp_path / "loop")
+    for data, wrong in (
+        ("pipe", "which is a pipe or a device, whose start cannot be read again"),
+        ("/dev/null", "which is a pipe or a device, whose start cannot be read again"),
+        ("loop", "which is a link to no file"),
+    ):
+        result = run_script("train.py", 1, 0.1, data)
+        assert_one_line_error(result, f"data: received {data!r}, {wrong}; allowed is", status=1)
+
+
+def test_table_by_its_file_address_is_read_without_a_warning(run_script, new_store):
+    result = run_script("train.py", 1, 0.1, (PROJECT / "wine-quality.csv").as_uri())
+    assert result.status == 0
+    assert "Warning" not in result.err
+
+
+def test_of_a_header_of_many_names_only_the_needed_ones_are_read(tmp_path):
+    names = [f"x{number}" for number in range(100_000)]
+    table = [[*names, *LINES[0].split(",")], *([*"1" * len(names), line] for line in LINES[1:9])]
+    (tmp_path / "wide.csv").write_text("\n".join(",".join(row) for row in table))
+    wide = dataset.load(str(tmp_path / "wide.csv"))
+    pd.testing.assert_frame_equal(wide, dataset.load(dataset.DATA).head(8))
 
 
 @pytest.mark.parametrize("random_state", range(3))

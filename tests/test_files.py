@@ -55,6 +55,26 @@ def test_table_that_a_website_does_not_have_is_refused(run_script, website):
     assert_one_line_error(last, "data: ", "404", status=1)
 
 
+class Unsized(http.server.BaseHTTPRequestHandler):
+    """Send a part of the wines, and close the connection as if this was all."""
+
+    def do_GET(self):
+        self.send_response(200)
+        self.end_headers()
+        self.wfile.write(b"\n".join((PROJECT / "wine-quality.csv").read_bytes().split(b"\n")[:400]))
+
+
+def test_rows_of_a_server_that_does_not_say_how_many_are_counted(run_script, new_store):
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Unsized)
+    threading.Thread(target=server.serve_forever).start()
+    url = f"http://127.0.0.1:{server.server_port}/wines.csv"
+    result = run_script("train.py", 1, 0.1, url)
+    server.shutdown()
+    server.server_close()
+    assert result.status == 0, result.err
+    assert f"data: 399 wines read; {url} did not say how long it is\n" in result.err
+
+
 def test_web_server_that_stalls_is_refused(monkeypatch):
     monkeypatch.setattr(files, "DOWNLOAD_TIMEOUT", 0.5)
     with socket.create_server(("127.0.0.1", 0)) as silent:

@@ -208,3 +208,9 @@ def test_progress_is_a_bar_on_a_terminal():
     assert child.wait() == 0
     assert shown.count(b"\r") > 2
     assert re.search(rb"100\s?%", shown)
+
+
+def test_python_without_docstrings_is_refused_in_one_line():
+    train = (sys.executable, PROJECT / "train.py")
+    result = run_command(*train, cwd=PROJECT, PYTHONOPTIMIZE="2")
+    assert_one_line_error(result, "PYTHONOPTIMIZE: received 2, allowed are 0 and 1", status=1)

@@ -133,6 +133,8 @@ def load(data):
     table = source.read()
     if form := source.describe():
         print(f"data: {data} is read as: {form}", file=sys.stderr)
+    if not source.is_sized:
+        print(f"data: {count(len(table))} read; {data} did not say how long it is", file=sys.stderr)
     for name in CATEGORIES:
         if (n_texts := table[name].nunique()) > MAX_CATEGORIES:
             raise UserError(

@@ -44,11 +44,14 @@ class Source:
     ----------
     location : str
         The absolute path or the URL.
+    is_sized : bool
+        False if it was downloaded from a server that did not say how long it is, so that a
+        connection that broke looks like its end.
     """
 
     def __init__(self, data, parameter):
         self.data, self.parameter = data, parameter
-        self.location, self._downloaded = locate(data), None
+        self.location, self._downloaded, self.is_sized = locate(data), None, True
 
     def refuse(self, message):
         """Raise a `UserError` that begins with the parameter's name."""
@@ -84,23 +87,26 @@ class Source:
             If there is no such file.
         """
         if self.location.startswith(DOWNLOADED):
-            self._downloaded = self._downloaded or download(self.location)
+            if not self._downloaded:
+                self._downloaded, self.is_sized = download(self.location)
             self._downloaded.seek(0)
             return pa.PythonFile(self._downloaded, "r")
         files, path = filesystem(self.location)
-        kind = files.get_file_info(path).type
-        if kind != pyarrow.fs.FileType.File:
-            is_folder = kind == pyarrow.fs.FileType.Directory
+        if files.get_file_info(path).type != pyarrow.fs.FileType.File:
             self.refuse(
-                f"received {self.data!r}, "
-                + (
-                    "which is a folder"
-                    if is_folder
-                    else f"no such file in {Path.cwd()} or {PROJECT}"
-                )
-                + "; allowed is the path or the URL of a CSV or Parquet file"
+                f"received {self.data!r}, {self._why_no_file(files, path)}; "
+                "allowed is the path or the URL of a CSV or Parquet file"
             )
         return files.open_input_file(path)
+
+    def _why_no_file(self, files, path):
+        if files.get_file_info(path).type == pyarrow.fs.FileType.Directory:
+            return "which is a folder"
+        if os.path.exists(self.data):
+            return "which is a pipe or a device, whose start cannot be read again"
+        if os.path.islink(self.data):
+            return "which is a link to no file"
+        return f"no such file in {Path.cwd()} or {PROJECT}"
 
 
 def locate(data):
@@ -152,14 +158,17 @@ def download(url):
 
     Returns
     -------
-    file object
+    file : file object
+    is_sized : bool
+        Whether the server said how long it is, or where it ends.
     """
     file = tempfile.TemporaryFile()  # noqa: SIM115 (the caller reads it)
     with urllib.request.urlopen(url, timeout=DOWNLOAD_TIMEOUT) as response:
         packed = response.headers.get("Content-Encoding") == "gzip"
         stream = gzip.GzipFile(fileobj=response) if packed else response  # noqa: SIM115
         shutil.copyfileobj(stream, file)
-    return file
+        is_sized = bool({"Content-Length", "Transfer-Encoding"} & set(response.headers))
+    return file, is_sized or url.startswith("ftp:")
 
 
 def decompress(file, source):

@@ -16,6 +16,9 @@ def catch_interrupts():
     The imports take seconds. `run` takes over when they are done.
     """
     sys.excepthook = _report
+    if sys.flags.optimize > 1:
+        received = f"received {sys.flags.optimize}, allowed are 0 and 1"
+        sys.exit(f"{sys.argv[0]}: PYTHONOPTIMIZE: {received}, as MLflow needs its docstrings")
 
 
 def _report(kind, error, traceback):

@@ -43,6 +43,8 @@ class Table:
         The form of a CSV file; None for a Parquet file.
     group_sizes : ndarray of int64, shape (n_row_groups,), or None
         The number of rows in each row group of a Parquet file; None for a CSV file.
+    is_sized : bool
+        Whether it is known that this is the whole file, as `wine.files.Source` says.
 
     Raises
     ------
@@ -60,7 +62,7 @@ class Table:
                 self.group_sizes = self._file.group_sizes
             else:
                 self._file = DelimitedFile(self._source, self._rank)
-        self.schema = self._file.schema
+        self.schema, self.is_sized = self._file.schema, self._source.is_sized
         self.positions = self._find_columns()
         self._check_types()
         if self.group_sizes is None:
