@@ -294,3 +294,11 @@ def test_read_only_store_is_refused_in_one_line(new_store, run_script, tmp_path)
         assert_one_line_error(done, "train.py: MLflow cannot record: ", said, status=1)
     for run in runs_of(tmp_path):
         assert (predictions_of(tmp_path, run) is None) == (run.info.status != "FINISHED")
+
+
+def test_experiment_that_was_deleted_can_be_restored(run_script, new_store, monkeypatch):
+    experiment_id = client_of(new_store).create_experiment("again")
+    client_of(new_store).delete_experiment(experiment_id)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "again")
+    restore = f"mlflow experiments restore -x {experiment_id} brings it back, mlflow gc removes it"
+    assert_one_line_error(run_script("train.py"), "MLflow cannot record: ", restore, status=1)

@@ -279,6 +279,10 @@ def _is_raised_by_mlflow(error):
 def _one_line(what, error):
     additions = r"\(raised as [^)]*\)|\[SQL:.*|\(Background .*"  # SQLAlchemy makes these.
     reason = textwrap.shorten(re.sub(additions, "", str(error), flags=re.DOTALL), 500)
+    if deleted := re.match(r"The experiment (\S+) must be in the 'active' state", reason):
+        reason += (
+            f" mlflow experiments restore -x {deleted[1]} brings it back; mlflow gc removes it"
+        )
     if reason.startswith("API request"):  # The server has not answered, whatever was asked of it.
         reason += "; MLFLOW_TRACKING_URI names the server, MLFLOW_HTTP_REQUEST_TIMEOUT the wait"
     # MLflow encodes its default address, and makes the folder of the encoded name
