@@ -280,9 +280,8 @@ def _one_line(what, error):
     additions = r"\(raised as [^)]*\)|\[SQL:.*|\(Background .*"  # SQLAlchemy makes these.
     reason = textwrap.shorten(re.sub(additions, "", str(error), flags=re.DOTALL), 500)
     if deleted := re.match(r"The experiment (\S+) must be in the 'active' state", reason):
-        reason += (
-            f" mlflow experiments restore -x {deleted[1]} brings it back; mlflow gc removes it"
-        )
+        restore = f"mlflow experiments restore -x {deleted[1]}"
+        reason += f" {restore} brings it back, mlflow gc removes it for ever"
     if reason.startswith("API request"):  # The server has not answered, whatever was asked of it.
         reason += "; MLFLOW_TRACKING_URI names the server, MLFLOW_HTTP_REQUEST_TIMEOUT the wait"
     # MLflow encodes its default address, and makes the folder of the encoded name
