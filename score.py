@@ -20,7 +20,7 @@ import mlflow
 from mlflow.data.meta_dataset import MetaDataset
 from mlflow.entities import LoggedModelInput
 
-from wine import cli, files, plots, tracking
+from wine import UserError, cli, files, plots, tracking
 from wine.loading import load
 from wine.scoring import drift, engine, output
 
@@ -43,16 +43,38 @@ def log_scoring(model, source, output, counts, seconds):
         mlflow.log_figure(figure, "predictions.png")
 
 
-def log_drift(model, counts, data):
-    """Log how unlike the training rows the scored ones are, and say so where they are."""
+def log_drift(model, counts):
+    """Log how unlike the training rows the scored ones are; return what is unlike, in words."""
     metrics = drift.summarize(counts.drift, model.deciles)
     mlflow.log_metrics({tracking.metric_name(key): value for key, value in metrics.items()})
     limit = drift.psi_limit(metrics, counts.scored)
     mlflow.log_figure(plots.drift(metrics, limit, counts.scored), "drift.png")
-    if warning := drift.warning(metrics, counts.scored):
-        print(f"input: {data} is {warning}", file=sys.stderr)
-    if unknown := drift.unknown_texts(metrics, model.deciles, counts.scored):
-        print(f"input: {data} {unknown}", file=sys.stderr)
+    warning = drift.warning(metrics, counts.scored)
+    unknown = drift.unknown_texts(metrics, model.deciles, counts.scored)
+    return [*([f"is {warning}"] if warning else []), *([unknown] if unknown else [])]
+
+
+def describe(counts, location, table, data):
+    """Return how many rows were scored and rejected, and where they are."""
+    result = f"{counts.scored} rows scored into {location}, {counts.rejected} rejected"
+    if counts.rejected:
+        result += f" into {location}{output.REJECTED}"
+    if counts.rejected_lines > counts.rejected:
+        result += f", which are {counts.rejected_lines} lines of the input"
+    return result if table.is_sized else f"{result}; {data} did not say how long it is"
+
+
+def record(model, table, counts, source, location, seconds, params):
+    """Log a scoring that is complete in the active run, and say what is unlike the training."""
+    log_scoring(model, source, location, counts, seconds)
+    unlike = log_drift(model, counts) if counts.scored and model.deciles else []
+    for words in unlike:
+        print(f"input: {params['input']} {words}", file=sys.stderr)
+    note = [describe(counts, location, table, params["input"]), f"Model: {params['model']}"]
+    note += [f"The input {words}" for words in unlike]
+    if counts.scored and model.deciles and not unlike:
+        note.append("The input is like the training rows.")
+    mlflow.set_tag("mlflow.note.content", "\n\n".join(note))  # The UI shows it as the description.
 
 
 @contextlib.contextmanager
@@ -92,22 +114,21 @@ def main():
     with prepare(params, model) as (table, score):
         if form := table.describe():
             print(f"input: {params['input']} is read as: {form}", file=sys.stderr)
-        with tracking.start_run(f"Scoring of {Path(params['input']).name}"):
-            tracking.log_params(params)
-            started = time.monotonic()
-            counts = score(location, overwrite)
-            log_scoring(model, source, location, counts, time.monotonic() - started)
-            if counts.scored and model.deciles:
-                log_drift(model, counts, params["input"])
+        counts = None
+        try:
+            with tracking.start_run(f"Scoring of {Path(params['input']).name}"):
+                tracking.log_params(params)
+                started = time.monotonic()
+                counts = score(location, overwrite)
+                seconds = time.monotonic() - started
+                record(model, table, counts, source, location, seconds, params)
+        except UserError as error:
+            if counts is None:
+                raise
+            result = describe(counts, location, table, params["input"])
+            raise UserError(f"{error}; the output is complete: {result}") from error
 
-    result = f"{counts.scored} rows scored into {location}, {counts.rejected} rejected"
-    if counts.rejected:
-        result += f" into {location}{output.REJECTED}"
-    if counts.rejected_lines > counts.rejected:
-        result += f", which are {counts.rejected_lines} lines of the input"
-    if not table.is_sized:
-        result += f"; {params['input']} did not say how long it is"
-    process.print_text(result)
+    process.print_text(describe(counts, location, table, params["input"]))
     sys.exit(REJECTED if counts.rejected else 0)
 
 

@@ -6,7 +6,9 @@ import json
 import os
 import secrets
 import shutil
+import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import NamedTuple
 
@@ -18,6 +20,7 @@ import yaml
 from helpers import (
     ENTRY_POINTS,
     LOCAL,
+    LONG,
     PROJECT,
     WINES,
     copy_project,
@@ -26,6 +29,7 @@ from helpers import (
     run_command,
     run_id_in,
     run_successfully,
+    start_process,
     start_server,
 )
 
@@ -59,6 +63,13 @@ class Postgres(NamedTuple):
     programs: Path
     password: str
     port: int
+    pg_ctl: tuple
+
+    def restart(self, seconds):
+        """Stop it, and start it again after some seconds."""
+        run_successfully(*self.pg_ctl, "stop", "-m", "fast", cwd="/")
+        time.sleep(seconds)
+        run_successfully(*self.pg_ctl, "start", cwd="/")
 
     def address(self, database):
         return f"postgresql://mlflow:{self.password}@127.0.0.1:{self.port}/{database}"
@@ -80,9 +91,9 @@ def postgres():
         reason = "needs PostgreSQL: initdb is neither on the PATH nor in /usr/lib/postgresql"
         pytest.fail(reason) if "CI" in os.environ else pytest.skip(reason)
     programs = Path(found).resolve().parent
-    database = Postgres(programs, secrets.token_hex(), free_port())
+    password, port = secrets.token_hex(), free_port()
     with tempfile.TemporaryDirectory() as folder:  # pytest's folders are closed to other users
-        Path(folder, "password").write_text(database.password)
+        Path(folder, "password").write_text(password)
         owner = ()
         if os.geteuid() == 0:  # PostgreSQL does not run as root
             shutil.chown(folder, "postgres", "postgres")
@@ -93,11 +104,11 @@ def postgres():
             *("-U", "mlflow", "--auth", "scram-sha-256", "--pwfile", f"{folder}/password"),
             cwd=folder,
         )
-        options = f"-h 127.0.0.1 -p {database.port} -k {folder} -F"
+        options = f"-h 127.0.0.1 -p {port} -k {folder} -F"
         pg_ctl = (*owner, programs / "pg_ctl", *data, "-w", "-l", f"{folder}/log", "-o", options)
         try:
             run_successfully(*pg_ctl, "start", cwd=folder)
-            yield database
+            yield Postgres(programs, password, port, pg_ctl)
         finally:
             run_command(*pg_ctl, "stop", "-m", "fast", cwd=folder)
 
@@ -357,3 +368,40 @@ def test_browser_may_ask_from_the_servers_own_pages_only(guarded):
     address = f"{guarded.address}/ajax-api/2.0/mlflow/runs/search"
     assert status(address, *search, "-H", "Origin: https://wine.example") == 200
     assert status(address, *search, "-H", "Origin: https://other.example") == 403
+
+
+SWEEP = (sys.executable, PROJECT / "sweep.py", "main", "100")
+TRAINING = (*RUN, "-e", "classifier")
+BOTH = pytest.mark.skipif(not LONG, reason="WINE_TEST_LONG=1 tests it, too")
+
+
+@pytest.mark.parametrize(
+    ("command", "n_runs", "behind_a_server"),
+    [
+        pytest.param(TRAINING, 1, False, id="training, database"),
+        pytest.param(TRAINING, 1, True, id="training, server", marks=BOTH),
+        pytest.param(SWEEP, 101, False, id="sweep, database", marks=BOTH),
+        pytest.param(SWEEP, 101, True, id="sweep, server"),
+    ],
+)
+def test_restart_of_the_database_loses_nothing(
+    command, n_runs, behind_a_server, postgres, clone, tmp_path
+):
+    database = f"outage_{secrets.token_hex(4)}"
+    postgres.query("postgres", f"CREATE DATABASE {database}")
+    run_successfully("mlflow", "db", "upgrade", postgres.address(database), cwd=tmp_path)
+    begun = RUNS if n_runs == 1 else FINISHED
+    with contextlib.ExitStack() as stack:
+        address = postgres.address(database)
+        if behind_a_server:
+            address = stack.enter_context(mlflow_server(postgres, database, tmp_path)).address
+        running = start_process(*command, cwd=clone, MLFLOW_TRACKING_URI=address)
+        while not postgres.query(database, begun) and running.poll() is None:
+            time.sleep(0.1)
+        postgres.restart(5)
+        printed = running.communicate(timeout=300)[0]
+    assert running.returncode == 0, printed
+    assert len(postgres.query(database, FINISHED)) == len(postgres.query(database, RUNS)) == n_runs
+    trials = "SELECT value FROM tags WHERE key = 'trial'"
+    assert sorted(map(int, postgres.query(database, trials))) == [*range(n_runs - 1)]
+    assert len(postgres.query(database, "SELECT model_id FROM logged_models")) == 1

@@ -71,8 +71,6 @@ def start_run(run_name=None):
     _check_store()
     _quiet_database()
     with one_line_errors("MLflow cannot record"):
-        with fail_fast():
-            _check_server()
         run, status = _begin(run_name), "FAILED"
         try:
             with patience():
@@ -90,6 +88,7 @@ def _begin(run_name):
     """Start a run soon or not at all, or take the one that is there, for which it waits."""
     run_id = os.environ.get("MLFLOW_RUN_ID")
     with patience() if run_id else fail_fast():
+        _check_server()
         if run_id:
             info = patiently(mlflow.get_run, run_id).info
             _check_status(info)
