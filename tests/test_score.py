@@ -4,6 +4,7 @@ import gzip
 import io
 import os
 import shutil
+import sys
 
 import mlflow
 import numpy as np
@@ -16,10 +17,14 @@ from helpers import (
     PROJECT,
     assert_one_line_error,
     client_of,
+    environment,
+    free_port,
     run_command,
     run_id_in,
     runs_of,
+    start_server,
     store_uri,
+    tracking_in,
 )
 from tables import COLUMNS, MEASURED, assert_predicted, counts, predictions, read, write
 
@@ -287,3 +292,68 @@ def test_mlflow_run_fails_with_rejected_rows_and_finishes_without(
     assert done.status == 0, done.err
     assert counts(done.out) == (20, 0)
     assert runs_of(store)[0].info.status == "FINISHED"
+
+
+def test_description_says_how_many_rows_and_whether_they_are_like_the_training(
+    score, store, model_uris
+):
+    table = pd.read_csv(PROJECT / "wine-quality.csv").drop(columns="quality").head(500)
+    table.to_csv("white.csv", index=False)
+    table.assign(alcohol=table["alcohol"] + 3).to_csv("strong.csv", index=False)
+    notes = []
+    for name in ("white", "strong"):
+        assert score(model_uris["main"], f"{name}.csv", f"{name}-scored.csv").status == 0
+        notes.append(runs_of(store)[0].data.tags["mlflow.note.content"])
+    assert all(note.startswith("500 rows scored into ") for note in notes)
+    assert all(f"Model: {model_uris['main']}" in note for note in notes)
+    assert "The input is like the training rows." in notes[0]
+    assert "The input is unlike the training wines: " in notes[1]
+
+
+# Whoever publishes the output kills the server directly afterwards.
+KILLED_LATE = """
+import os, runpy, signal, sys
+from wine.scoring import output
+script, server = sys.argv.pop(1), int(sys.argv.pop(1))
+publish = output.publish
+def publish_and_kill(*arguments):
+    publish(*arguments)
+    os.killpg(server, signal.SIGKILL)
+output.publish = publish_and_kill
+sys.argv[0] = script
+sys.path.insert(0, os.path.dirname(script))
+runpy.run_path(script, run_name="__main__")
+"""
+
+
+@pytest.mark.slow
+def test_output_that_is_complete_is_said_where_the_server_dies(tmp_path, project, model_uris):
+    model = tmp_path / "model"  # of no run, as the server knows none of the project's
+    with tracking_in(project):
+        mlflow.sklearn.save_model(
+            mlflow.sklearn.load_model(model_uris["main"]),
+            model,
+            signature=mlflow.models.get_model_info(model_uris["main"]).signature,
+            serialization_format="skops",
+        )
+    port = free_port()
+    address = f"http://127.0.0.1:{port}"
+    with start_server(
+        *("mlflow", "server", "--port", port, "--workers", 1),
+        cwd=tmp_path,
+        ready=f"{address}/health",
+        env=environment(MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false"),
+    ) as server:
+        result = run_command(
+            *(sys.executable, "-c", KILLED_LATE, PROJECT / "score.py", server.pid),
+            *(model, PROJECT / "predict.csv", "scored.csv"),
+            cwd=tmp_path,
+            PYTHONPATH=str(PROJECT),
+            MLFLOW_TRACKING_URI=address,
+            MLFLOW_HTTP_REQUEST_MAX_RETRIES="1",
+        )
+    assert result.status == 1
+    kept = f"the output is complete: 20 rows scored into {tmp_path}/scored.csv, 0 rejected"
+    assert result.err.splitlines()[-1].endswith(kept)
+    assert "Traceback" not in result.err
+    assert len(pd.read_csv(tmp_path / "scored.csv")) == 20
