@@ -1,8 +1,10 @@
 """The record: log what the run does not have yet, and say in one line why MLflow cannot record."""
 
+import contextlib
 import functools
 import os
 import socket
+import sqlite3
 import sys
 import threading
 import time
@@ -302,3 +304,20 @@ def test_experiment_that_was_deleted_can_be_restored(run_script, new_store, monk
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "again")
     restore = f"mlflow experiments restore -x {experiment_id} brings it back, mlflow gc removes it"
     assert_one_line_error(run_script("train.py"), "MLflow cannot record: ", restore, status=1)
+
+
+@pytest.mark.slow
+def test_database_that_is_locked_for_a_while_is_waited_for(new_store):
+    """MLflow alone gives up after twenty seconds."""
+    with start_process(sys.executable, PROJECT / "clf-train.py", cwd=new_store) as training:
+        while not runs_of(new_store) and training.poll() is None:
+            time.sleep(0.1)
+        with contextlib.closing(sqlite3.connect(new_store / "mlflow.db", timeout=60)) as database:
+            database.execute("BEGIN EXCLUSIVE")
+            time.sleep(25)
+            database.rollback()
+        printed = training.communicate(timeout=120)[0]
+    assert training.returncode == 0, printed
+    (run,) = runs_of(new_store)
+    assert run.info.status == "FINISHED"
+    assert len(models_of(new_store)) == 1
