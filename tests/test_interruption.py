@@ -59,7 +59,7 @@ def test_runs_at_once_in_a_store_that_is_there_all_finish(tmp_path):
     assert len(runs) == many
     for run in runs:
         assert run.info.status == "FINISHED"
-        assert (len(run.data.metrics), len(run.data.params)) == (12, 14)
+        assert (len(run.data.metrics), len(run.data.params)) == (16, 14)
         assert len(predictions_of(tmp_path, run)) == len(WINES)
 
 

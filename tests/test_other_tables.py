@@ -116,8 +116,8 @@ def test_table_is_trained_on_scored_promoted_and_swept(copy):
         assert "wine" not in out.replace(str(folder), "").lower()
         model = re.search(r"runs:/\w+/model", out)[0]
         metric = "average_precision" if entry_point == "classifier" else "rmse"
-        test, _, baseline = map(float, re.search(rf"^{metric} +(.*)$", out, re.M)[1].split())
-        assert (test - baseline) * (1 if entry_point == "classifier" else -1) > 0
+        cv, _, _, baseline = map(float, re.search(rf"^{metric} +(.*)$", out, re.M)[1].split())
+        assert (cv - baseline) * (1 if entry_point == "classifier" else -1) > 0
 
     predict = ("mlflow", "models", "predict", "-m", model, "--env-manager", "local")
     done = run_command(*predict, "-t", "csv", "-i", "predict.csv", cwd=folder)

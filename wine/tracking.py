@@ -108,8 +108,12 @@ def _end(run_id, status):
             mlflow.MlflowClient().set_terminated(run_id, status)
 
     try:
-        with fail_fast() if status == "KILLED" else patience():
-            patiently(end_run)
+        if status == "KILLED":  # Whoever has interrupted a run waits for its end.
+            with fail_fast():
+                end_run()
+        else:
+            with patience():
+                patiently(end_run)
     except Exception as error:
         if not _is_raised_by_mlflow(error):
             raise
