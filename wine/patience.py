@@ -25,6 +25,9 @@ def patience():
     from sqlalchemy import Engine, event  # It takes a while, and a server's client does without.
 
     events = {"do_connect": _connect, "do_execute": _execute, "do_executemany": _execute_many}
+    events["commit"] = _commit
+    # Inside of another patience, the events are listened to already, and that one ends it.
+    events = {name: each for name, each in events.items() if not event.contains(Engine, name, each)}
     for name, function in events.items():
         event.listen(Engine, name, function)
     try:
@@ -53,6 +56,12 @@ def _execute_many(cursor, statement, parameters, context):
         patiently(cursor.executemany, statement, parameters)
         return True
     return None
+
+
+def _commit(connection):
+    """Commit just before SQLAlchemy does, to which nothing is left then."""
+    if connection.dialect.name == "sqlite":
+        patiently(connection.connection.commit)
 
 
 def patiently(function, *arguments, **options):
