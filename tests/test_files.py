@@ -41,10 +41,12 @@ def test_training_is_the_same_whatever_the_file_and_the_address(run_script, new_
     wines.to_parquet(new_store / "wines.parquet")
     wines.iloc[:, ::-1].assign(colour="white").to_csv(new_store / "turned.csv", index=False)
     printed = set()
-    tables = ("plain.csv", "excel.csv", "packed.csv.gz", "turned.csv", "wines.parquet")
+    tables = ["plain.csv", "excel.csv", "packed.csv.gz", "turned.csv", "wines.parquet"]
+    tables.append((new_store / "plain.csv").as_uri())
     for data in (*tables, *(f"{website}/{name}" for name in ("packed.csv.gz", "wines.parquet"))):
         result = run_script("train.py", 0.5, 0.1, data)
         assert result.status == 0, result.err
+        assert "Warning" not in result.err
         printed.add(result.out.split("runs:/")[0].replace(data, "TABLE"))
     assert len(printed) == 1
 

@@ -11,7 +11,6 @@ from wine.scoring import drift
 WHITE = pd.read_csv(PROJECT / "wine-quality.csv").drop(columns="quality")
 # The means of the red wines: Cortez et al., Decision Support Systems 47:547-553, 2009, table 1.
 RED = [8.3, 0.5, 0.3, 2.5, 0.08, 14, 46, 0.996, 3.3, 0.7, 10.4]
-SIZES = [20, 30, 50, 75, 100, 120, 150, 200, 299, 500, 1000, 2449, 5000]
 
 
 def red_wines(n_rows, seed=0):
@@ -35,20 +34,15 @@ def warning_of(table, reference):
     return drift.warning(metrics, len(table))
 
 
-@pytest.mark.parametrize("n_rows", SIZES)
-@pytest.mark.parametrize("part", ["all", "test"])
+@pytest.mark.parametrize("n_rows", [20, 50, 120, 299, 1000, 5000])
 def test_fewer_than_one_random_sample_in_a_hundred_is_unlike_the_training_wines(
-    split, reference, part, n_rows
+    split, reference, n_rows
 ):
-    wines = WHITE if part == "all" else split.X_test
-    alarms = [
-        warning_of(wines.sample(n_rows, replace=True, random_state=seed), reference)
-        for seed in range(200)
-    ]
-    assert sum(map(bool, alarms)) < 2, [alarm for alarm in alarms if alarm]
+    samples = (split.X_test.sample(n_rows, replace=True, random_state=n) for n in range(100))
+    assert [warning_of(sample, reference) for sample in samples] == [""] * 100
 
 
-@pytest.mark.parametrize("n_rows", SIZES)
+@pytest.mark.parametrize("n_rows", [20, 30, 50, 75, 100, 120, 150, 200, 1000, 4898])
 def test_first_wines_are_like_the_training_wines(reference, n_rows):
     """They are not drawn at random: neighbours in the table are alike."""
     assert warning_of(WHITE.head(n_rows), reference) == ""
@@ -64,7 +58,7 @@ def test_red_wines_are_unlike_the_training_wines(reference, n_rows):
 
 @pytest.mark.parametrize(("n_outside", "is_unlike"), [(3, False), (4, True)])
 def test_rows_outside_are_said_where_they_are_more_than_one_in_a_hundred(n_outside, is_unlike):
-    """Four or more of 80 rows are outside once in 112 times, if each is with probability 0.01."""
+    """Four or more of 80 rows are outside once in 115 times, if each is with probability 0.01."""
     metrics = {"outside": n_outside / 80, "outside_a": n_outside / 80, "psi_a": 0.0}
     assert bool(drift.warning(metrics, 80)) == is_unlike
 

@@ -110,6 +110,7 @@ def test_long_stretches_of_rows_with_too_few_cells_are_rejected(score, model_uri
     scored = {40_001, 40_002, 40_003, 80_004, 80_005}
     assert [int(row[0]) for row in rejected] == [n for n in range(1, 120_006) if n not in scored]
     assert [row[3] for row in rejected] == [row[1] for row in stretch] * 3
+    assert {len(row) for row in rejected} == {2 + len(COLUMNS)}
 
 
 def test_text_is_kept_character_by_character(score, model_uris):

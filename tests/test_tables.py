@@ -214,6 +214,18 @@ def test_invalid_rows_are_counted(tmp_path):
         Table(str(tmp_path / "wines.csv"), "data", NEEDED).read()
 
 
+def test_few_rows_below_a_header_of_very_many_names_are_not_filled_up(tmp_path):
+    """As many cells as there are names for each row would take the memory, and minutes."""
+    header, *lines = PLAIN.splitlines()
+    names = ",".join(f"x{number}" for number in range(100_000))
+    (tmp_path / "wide.csv").write_text("\n".join([f"{header},{names}", *lines]))
+    table = Table(str(tmp_path / "wide.csv"), "data", NEEDED)
+    batches = list(table.batches())
+    assert [len(row.cells) for batch in batches for row in batch.invalid] == [len(NEEDED)] * 200
+    with pytest.raises(UserError, match="allowed are 100012 cells; 200 of 200 rows are invalid"):
+        table.read()
+
+
 def test_numbers_that_arrow_does_not_read_by_itself_are_read(tmp_path):
     (tmp_path / "a.csv").write_text('a;b\n+1;1e3\n " 7" ; .5 \n'.replace(' " 7" ', '" 7 "'))
     table = Table(str(tmp_path / "a.csv"), "data", [Column("a"), Column("b")])

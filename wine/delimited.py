@@ -287,10 +287,9 @@ class _Text:
         self._stream.close()
 
 
-def split_cells(text, delimiter, n_columns=None):
-    """Return the cells of a row's text, filled up or cut to a number of columns if it is given."""
-    cells = next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), [])
-    return cells if n_columns is None else (cells + [""] * n_columns)[:n_columns]
+def split_cells(text, delimiter):
+    """Return the cells of a row's text."""
+    return next(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter), [])
 
 
 def count_lines(text):

@@ -56,7 +56,8 @@ class InvalidRow(NamedTuple):
     n_lines : int
         The lines of the file that the row takes: a quoted cell may hold line ends.
     cells : list of str
-        The row's cells, as many as there are columns.
+        The row's cells, at most as many as there are columns. Those that lack are not filled up: of
+        few rows below a header of many names, they would fill the memory.
     """
 
     number: int
@@ -130,7 +131,7 @@ def check(numbers, cells, malformed, percent, *, columns, positions, form, n_col
     invalid = [
         InvalidRow(
             *(number, None, text, f"are {n_columns} cells", count_lines(text)),
-            split_cells(text, form.delimiter, n_columns),
+            split_cells(text, form.delimiter)[:n_columns],
         )
         for number, text in malformed
     ]

@@ -15,6 +15,7 @@ from wine.delimited import DelimitedFile
 from wine.files import PARQUET, Source
 
 PARQUET_BATCH_SIZE = 2**16  # rows
+MAX_NAMES = 1000  # of a header, of which a message repeats the first ones
 
 
 class Table:
@@ -109,7 +110,7 @@ class Table:
                 )
             self.refuse(
                 f"column {column.name!r} {wrong} in {self._source.data}; received "
-                f"{textwrap.shorten(', '.join(names), 300)}; "
+                f"{textwrap.shorten(', '.join(names[:MAX_NAMES]), 300)}; "
                 f"needed are {', '.join(each.name for each in self.columns)}"
             )
         return [position for (position,) in found]
@@ -240,11 +241,18 @@ class _ParquetFile:
 
 def _find(names, columns):
     """Return for each column the positions at which it may be: by its name, or else by `_fold`."""
-    exact, folded = collections.defaultdict(list), collections.defaultdict(list)
-    for position, name in enumerate(names):
-        exact[name].append(position)
-        folded[_fold(name)].append(position)
+    exact, folded = _positions(names), {}
+    if any(each.name not in exact for each in columns):
+        folded = _positions(map(_fold, names))
     return [exact.get(each.name) or folded.get(_fold(each.name), []) for each in columns]
+
+
+def _positions(names):
+    """Return the positions of each name."""
+    positions = collections.defaultdict(list)
+    for position, name in enumerate(names):
+        positions[name].append(position)
+    return positions
 
 
 def _fold(name):

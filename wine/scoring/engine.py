@@ -98,7 +98,8 @@ def score_part(
                 counts += _count(batch.X, model, predictions)
             for row in batch.invalid:
                 cells = [*place.values(), row.number, row.reason, *row.cells]
-                reject.write(_csv_line(cells, delimiter))
+                missing = len(table.schema) - len(row.cells)
+                reject.write(_csv_line(cells, delimiter, missing))
             n_lines = sum(row.n_lines for row in batch.invalid)
             counts += Counts(rejected=len(batch.invalid), rejected_lines=n_lines)
     return counts
@@ -258,11 +259,11 @@ def _csv_lines(batch, delimiter):
     return lines.getvalue()
 
 
-def _csv_line(cells, delimiter):
-    """Return a line of CSV, in which each cell is quoted that has to be."""
+def _csv_line(cells, delimiter, n_empty=0):
+    """Return a line of CSV, in which each cell is quoted that has to be, and empty cells follow."""
     special = f'{delimiter}"\r\n'
     quoted = (
         '"' + cell.replace('"', '""') + '"' if any(char in cell for char in special) else cell
         for cell in map(str, cells)
     )
-    return f"{delimiter.join(quoted)}\n".encode()
+    return f"{delimiter.join(quoted)}{delimiter * n_empty}\n".encode()
