@@ -1,12 +1,13 @@
 """Train extra-trees that tell the good wines (1: quality 7 or more) from the others (0).
 
-mlflow run . -e classifier -P n_estimators=100
+mlflow run . -e classifier --env-manager local -P n_estimators=100
 python clf-train.py 100 12
 """
 
 from wine import process
 
-process.catch_interrupts()  # Ctrl-C in the imports below ends with one line, too.
+if __name__ == "__main__":
+    process.report_errors()  # The imports take seconds, in which Ctrl-C may come.
 
 from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.model_selection import FixedThresholdClassifier
@@ -15,12 +16,11 @@ from sklearn.preprocessing import FunctionTransformer, StandardScaler
 import mlflow
 from scipy.stats import randint
 
-from wine import cli, dataset, evaluation, folds, model, plots, report, tracking
+from wine import cli, dataset, evaluation, model, plots, report, tracking
 
 GOOD, TARGET_THRESHOLD = "good", 7  # A wine is good from this quality on.
-PROBABILITY_THRESHOLD = 0.33  # With 0.5, most good wines are missed: benchmarks/classifier.py.
-TRUSTED_TYPES = ["sklearn.tree._tree.Tree"]  # skops loads them only if they are named.
-SEARCH = {"n_estimators": randint(40, 201), "max_depth": [8, 12, 16, 20, None]}
+PROBABILITY_THRESHOLD = 0.33  # With 0.5, most good wines are missed: docs/costs.rst.
+SEARCH = {"n_estimators": randint(40, 201), "max_depth": [8, 12, 16, 20, None]}  # for a sweep
 
 
 def build(n_estimators, max_depth):
@@ -34,25 +34,36 @@ def build(n_estimators, max_depth):
     return dataset.pipeline(StandardScaler(), FunctionTransformer(validate=True), classifier)
 
 
-def split(table):
-    """Split the table for training and testing, with the classes 1 (good) and 0 to predict."""
+def load_split(data):
+    """Read the table and split it, with the classes 1 (good) and 0 to predict."""
+    table = dataset.load(data)
     y = dataset.classes(table, TARGET_THRESHOLD, GOOD)
-    return dataset.split(table, y, test_size=0.2, random_state=42)
+    return dataset.split_table(table, y, test_size=0.2, random_state=42)
 
 
 def train(params, split):
     """Fit, evaluate and record one model in the active run."""
     estimator = build(params["n_estimators"], params["max_depth"])
-    converged = evaluation.fit(estimator, split, hint="raise n_estimators")
-    cv = folds.cross_validate(estimator, split)  # Models are chosen by it,
+    all_params = evaluation.get_params(estimator) | split.get_params() | params
+    mlflow.log_params(tracking.new_params(all_params))
+    training_set, test_set = tracking.datasets(split, params["data"])
+    mlflow.log_input(training_set, context="training")
+    mlflow.log_input(test_set, context="test")
+
+    converged = evaluation.fit(estimator, split, params)
+    cv = evaluation.cross_validate(estimator, split)  # Models are chosen by it,
     result = evaluation.evaluate(estimator, split, cv)  # and reported by the test set.
-    tracking.log_params(evaluation.get_params(estimator) | split.get_params() | params)
-    test_set = tracking.log_inputs(split, params["data"])  # MLflow ties the metrics to it.
+
     tags = report.tags(estimator, params, split, result, converged)
-    info = model.log_model(estimator, split, TRUSTED_TYPES, params["predict_fn"], tags=tags)
-    mlflow.log_metrics(evaluation.flatten(result, split), dataset=test_set, model_id=info.model_id)
+    with tracking.whole_model():  # An error or Ctrl-C leaves no part of it.
+        options = model.options(estimator, split, params["predict_fn"])
+        info = mlflow.sklearn.log_model(estimator, name="model", tags=tags, **options)
+    training_metrics, test_metrics = evaluation.flatten(result, split)
+    mlflow.log_metrics(training_metrics, dataset=training_set, model_id=info.model_id)
+    mlflow.log_metrics(test_metrics, dataset=test_set, model_id=info.model_id)
     for file_name, figure in plots.training(estimator, split, result).items():
         mlflow.log_figure(figure, file_name)
+    tracking.log_training_rows(split.train_hashes)  # A promotion judges a model by other rows.
     mlflow.set_tags(tags)  # MLflow shows one of them as the run's description.
     report.print_summary(estimator, params, split, result)
 
@@ -68,11 +79,17 @@ def read_params(argv=None):
 
 
 def main():
-    """Read the parameters and the table, split it, and train in a run."""
+    """Read the parameters and the table, and train in a run."""
     params = read_params()
-    data_split = split(dataset.load(params["data"]))
-    with tracking.start_run(evaluation.describe(ExtraTreesClassifier(), params)):
-        train(params, data_split)
+    split = load_split(params["data"])
+    with (
+        tracking.recording(),  # It makes one line of an error of MLflow's.
+        mlflow.start_run(
+            run_name=tracking.run_name(evaluation.describe(ExtraTreesClassifier(), params))
+        ),
+        tracking.killed_by_interrupts(),
+    ):
+        train(params, split)
 
 
 if __name__ == "__main__":

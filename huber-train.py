@@ -1,12 +1,13 @@
 """Train a HuberRegressor, which outliers hardly move, to predict a wine's quality.
 
-mlflow run . -e huber -P epsilon=1.5
+mlflow run . -e huber --env-manager local -P epsilon=1.5
 python huber-train.py 0.0001 1.5
 """
 
 from wine import process
 
-process.catch_interrupts()  # Ctrl-C in the imports below ends with one line, too.
+if __name__ == "__main__":
+    process.report_errors()  # The imports take seconds, in which Ctrl-C may come.
 
 from sklearn.linear_model import HuberRegressor
 from sklearn.preprocessing import StandardScaler
@@ -14,10 +15,9 @@ from sklearn.preprocessing import StandardScaler
 import mlflow
 from scipy.stats import loguniform, uniform
 
-from wine import cli, dataset, evaluation, folds, model, plots, report, tracking
+from wine import cli, dataset, evaluation, model, plots, report, tracking
 
-split = dataset.split  # The target is predicted as it is.
-SEARCH = {"alpha": loguniform(1e-5, 1e3), "epsilon": uniform(1, 2)}
+SEARCH = {"alpha": loguniform(1e-5, 1e3), "epsilon": uniform(1, 2)}  # what a sweep draws from
 
 
 def build(alpha, epsilon, max_iter):
@@ -26,19 +26,34 @@ def build(alpha, epsilon, max_iter):
     return dataset.pipeline(StandardScaler(), regressor)
 
 
+def load_split(data):
+    """Read the table and split it; the target is predicted as it is."""
+    return dataset.split_table(dataset.load(data))
+
+
 def train(params, split):
     """Fit, evaluate and record one model in the active run."""
     estimator = build(params["alpha"], params["epsilon"], params["max_iter"])
-    converged = evaluation.fit(estimator, split, hint="raise max_iter")
-    cv = folds.cross_validate(estimator, split)  # Models are chosen by it,
+    all_params = evaluation.get_params(estimator) | split.get_params() | params
+    mlflow.log_params(tracking.new_params(all_params))
+    training_set, test_set = tracking.datasets(split, params["data"])
+    mlflow.log_input(training_set, context="training")
+    mlflow.log_input(test_set, context="test")
+
+    converged = evaluation.fit(estimator, split, params)
+    cv = evaluation.cross_validate(estimator, split)  # Models are chosen by it,
     result = evaluation.evaluate(estimator, split, cv)  # and reported by the test set.
-    tracking.log_params(evaluation.get_params(estimator) | split.get_params() | params)
-    test_set = tracking.log_inputs(split, params["data"])  # MLflow ties the metrics to it.
+
     tags = report.tags(estimator, params, split, result, converged)
-    info = model.log_model(estimator, split, tags=tags)
-    mlflow.log_metrics(evaluation.flatten(result, split), dataset=test_set, model_id=info.model_id)
+    with tracking.whole_model():  # An error or Ctrl-C leaves no part of it.
+        options = model.options(estimator, split)
+        info = mlflow.sklearn.log_model(estimator, name="model", tags=tags, **options)
+    training_metrics, test_metrics = evaluation.flatten(result, split)
+    mlflow.log_metrics(training_metrics, dataset=training_set, model_id=info.model_id)
+    mlflow.log_metrics(test_metrics, dataset=test_set, model_id=info.model_id)
     for file_name, figure in plots.training(estimator, split, result).items():
         mlflow.log_figure(figure, file_name)
+    tracking.log_training_rows(split.train_hashes)  # A promotion judges a model by other rows.
     mlflow.set_tags(tags)  # MLflow shows one of them as the run's description.
     report.print_summary(estimator, params, split, result)
 
@@ -56,11 +71,15 @@ def read_params(argv=None):
 
 
 def main():
-    """Read the parameters and the table, split it, and train in a run."""
+    """Read the parameters and the table, and train in a run."""
     params = read_params()
-    data_split = split(dataset.load(params["data"]))
-    with tracking.start_run(evaluation.describe(HuberRegressor(), params)):
-        train(params, data_split)
+    split = load_split(params["data"])
+    with (
+        tracking.recording(),  # It makes one line of an error of MLflow's.
+        mlflow.start_run(run_name=tracking.run_name(evaluation.describe(HuberRegressor(), params))),
+        tracking.killed_by_interrupts(),
+    ):
+        train(params, split)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,8 @@ import difflib
 import math
 import sys
 
+from wine.process import program
+
 
 def finite_float(minimum=-math.inf, maximum=math.inf):
     """Make a converter from text to a finite number within bounds.
@@ -113,7 +115,9 @@ class Parser(argparse.ArgumentParser):
 
     def __init__(self, description):
         super().__init__(
-            description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+            prog=program(),
+            description=description,
+            formatter_class=argparse.RawDescriptionHelpFormatter,
         )
         self.names = []
 
@@ -131,11 +135,6 @@ class Parser(argparse.ArgumentParser):
 
     def read(self, argv=None):
         """Read the parameters from the command line.
-
-        Parameters
-        ----------
-        argv : list of str, optional
-            The arguments; by default those of this process.
 
         Returns
         -------

@@ -1,4 +1,4 @@
-"""The dataset: its columns, how a table is read and checked, and how it is split."""
+"""The dataset: its columns, and how a table is read, prepared and split."""
 
 import sys
 from typing import NamedTuple
@@ -12,7 +12,7 @@ from sklearn.preprocessing import OneHotEncoder
 import numpy as np
 import pandas as pd
 
-from wine import UserError, rows, tables
+from wine import UserError, tables
 
 # A copy of the project for another table changes these; see docs/make-it-yours.rst.
 NOUN = "wine"  # what one row of the table is, in the singular
@@ -52,6 +52,8 @@ class Split(NamedTuple):
     unseen : ndarray of bool, shape (n_test,)
         True for each test row of which neither the training rows nor the test rows before it hold
         an identical copy.
+    train_hashes : ndarray of uint64, shape (n_train,)
+        A hash of each training row, as `hash_rows` returns it.
     target_counts : Series of int64, indexed by the target's values
         How many rows of the whole table have each value, from the lowest value up.
     test_size : float
@@ -65,6 +67,7 @@ class Split(NamedTuple):
     y_train: pd.Series
     y_test: pd.Series
     unseen: np.ndarray
+    train_hashes: np.ndarray
     target_counts: pd.Series
     test_size: float
     random_state: int
@@ -76,17 +79,6 @@ class Split(NamedTuple):
 
 def count(n, kind=""):
     """Return a number of rows in words.
-
-    Parameters
-    ----------
-    n : int
-        The number.
-    kind : str, optional
-        What kind of rows they are.
-
-    Returns
-    -------
-    str
 
     Examples
     --------
@@ -102,7 +94,7 @@ def load(data):
     Parameters
     ----------
     data : str
-        Path or URL of a CSV or Parquet file, compressed or not.
+        Path or URL of a CSV or Parquet file.
 
     Returns
     -------
@@ -113,8 +105,8 @@ def load(data):
     Raises
     ------
     UserError
-        If the table is not found, is neither CSV nor Parquet, lacks a column or has it twice, has
-        a cell that is not what its column holds, or a column of too many different texts.
+        If the table cannot be read, lacks a column or has it twice, has a cell that is not what its
+        column holds, or a column of too many different texts.
 
     Examples
     --------
@@ -128,13 +120,13 @@ def load(data):
         raise UserError(
             f"CATEGORIES: received {unknown[0]!r}, allowed are names in FEATURES, and TARGET"
         )
-    columns = [rows.Column(name, name in CATEGORIES, tuple(MISSING)) for name in names]
+    if TARGET in FEATURES:
+        raise UserError(f"TARGET: received {TARGET!r}, which is among FEATURES; it is one or other")
+    columns = [tables.Column(name, name in CATEGORIES, tuple(MISSING)) for name in names]
     source = tables.Table(data, "data", columns)
     table = source.read()
     if form := source.describe():
         print(f"data: {data} is read as: {form}", file=sys.stderr)
-    if not source.is_sized:
-        print(f"data: {count(len(table))} read; {data} did not say how long it is", file=sys.stderr)
     for name in CATEGORIES:
         if (n_texts := table[name].nunique()) > MAX_CATEGORIES:
             raise UserError(
@@ -144,10 +136,9 @@ def load(data):
     if n_missing := table[TARGET].isna().sum():
         table = table.dropna(subset=TARGET, ignore_index=True)
         print(f"data: {count(n_missing)} without {TARGET} left out of {data}", file=sys.stderr)
-    if not HAS_LABELS:
-        target = table[TARGET]
-        if (target % 1 == 0).all() and target.abs().max() <= rows.MAX_INTEGER:
-            table[TARGET] = target.astype("int64")
+    target = table[TARGET]
+    if not HAS_LABELS and (target % 1 == 0).all() and target.abs().max() <= tables.MAX_INTEGER:
+        table[TARGET] = target.astype("int64")
     return table
 
 
@@ -183,13 +174,10 @@ def pipeline(*steps):
     ]
     encoder = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
     imputer = SimpleImputer(strategy="median", keep_empty_features=True)
+    numbers = [name for name in FEATURES if name not in texts]
     prepare = ColumnTransformer(
         [
-            (
-                "numbers",
-                imputer if MISSING else "passthrough",
-                [f for f in FEATURES if f not in texts],
-            ),
+            ("numbers", imputer if MISSING else "passthrough", numbers),
             ("texts", make_pipeline(*known, encoder), texts),
         ],
         verbose_feature_names_out=False,
@@ -224,8 +212,8 @@ def classes(table, threshold, name):
     return (table[TARGET] >= threshold).astype("int64").rename(name)
 
 
-def group_identical(X):
-    """Give identical rows, which count as copies of one another, the same number.
+def hash_rows(X):
+    """Hash rows, so that those with the same values have the same hash.
 
     Parameters
     ----------
@@ -234,21 +222,25 @@ def group_identical(X):
 
     Returns
     -------
-    Series of int64, shape (n_rows,)
-        Rows with the same values, or missing values in the same places, have the same number. Each
-        row has a number of its own if `IDENTICAL_ROWS_ARE_COPIES` is False.
+    Series of uint64, shape (n_rows,)
+        With the index of `X`. If `IDENTICAL_ROWS_ARE_COPIES` is False, the second of the rows with
+        the same values has another hash than the first, and so on: a table to which rows were
+        added keeps its hashes.
 
     Examples
     --------
-    >>> group_identical(pd.DataFrame({"alcohol": [9.5, 12.0, 9.5]})).to_list()
-    [0, 1, 0]
+    >>> hash_rows(pd.DataFrame({"alcohol": [9.5, 12.0, 9.5]})).duplicated().to_list()
+    [False, False, True]
     """
-    if not IDENTICAL_ROWS_ARE_COPIES:
-        return pd.Series(np.arange(len(X)), X.index)
-    return X.groupby(list(X.columns), dropna=False).ngroup()
+    numbers = X.select_dtypes("number")
+    hashes = pd.util.hash_pandas_object(X.assign(**(numbers + 0.0)), index=False)  # -0.0 is 0.0.
+    if IDENTICAL_ROWS_ARE_COPIES:
+        return hashes
+    repeats = hashes.groupby(hashes).cumcount()
+    return pd.util.hash_pandas_object(pd.DataFrame({"row": hashes, "repeat": repeats}), index=False)
 
 
-def split(table, y=None, *, test_size=0.25, random_state=40):
+def split_table(table, y=None, *, test_size=0.25, random_state=40):
     """Split a table for training and testing.
 
     Parameters
@@ -274,8 +266,8 @@ def split(table, y=None, *, test_size=0.25, random_state=40):
 
     Examples
     --------
-    >>> parts = split(load(DATA))
-    >>> parts.X_train.shape, parts.X_test.shape, int(parts.unseen.sum())
+    >>> split = split_table(load(DATA))
+    >>> split.X_train.shape, split.X_test.shape, int(split.unseen.sum())
     ((3673, 11), (1225, 11), 845)
     """
     if y is None and HAS_LABELS:
@@ -289,8 +281,8 @@ def split(table, y=None, *, test_size=0.25, random_state=40):
             f"as {test_size:.0%} of them are kept for the test"
         )
     X = table[FEATURES]
-    X_train, X_test, y_train, y_test, seen, tested = train_test_split(
-        X, y, group_identical(X), test_size=test_size, random_state=random_state
+    X_train, X_test, y_train, y_test, train_hashes, test_hashes = train_test_split(
+        X, y, hash_rows(X), test_size=test_size, random_state=random_state
     )
     for kind, values in (("training", y_train), ("test", y_test)):
         if values.nunique() == 1:
@@ -298,6 +290,9 @@ def split(table, y=None, *, test_size=0.25, random_state=40):
                 f"data: received {count(len(values), kind)} with {y.name} {values.iloc[0]} only, "
                 "allowed are at least two different values"
             )
-    unseen = np.isin(tested, seen, invert=True) & ~tested.duplicated().to_numpy()
+    unseen = ~(test_hashes.isin(train_hashes) | test_hashes.duplicated()).to_numpy()
     target_counts = table[TARGET].value_counts().sort_index()
-    return Split(X_train, X_test, y_train, y_test, unseen, target_counts, test_size, random_state)
+    return Split(
+        *(X_train, X_test, y_train, y_test, unseen, train_hashes.to_numpy()),
+        *(target_counts, test_size, random_state),
+    )

@@ -1,33 +1,42 @@
-"""Evaluation: fit a model and report its warnings, compute metrics beside a baseline's."""
+"""Evaluation: fit, cross-validate, and compute metrics beside those of a baseline."""
 
 import sys
+import time
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
 from sklearn import metrics
-from sklearn.base import is_classifier
+from sklearn.base import clone, is_classifier
 from sklearn.compose import ColumnTransformer
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import FixedThresholdClassifier
+from sklearn.model_selection import FixedThresholdClassifier, KFold, StratifiedKFold
+from sklearn.utils import resample
 
 import joblib
 import numpy as np
 import pandas as pd
 
-from wine import UserError
-from wine.dataset import DATA
+from wine import UserError, dataset
 
 ASCENDING = ("rmse", "mae", "brier")  # Of these metrics, the lowest is the best.
 # The names in MLflow of a metric in each column of what `evaluate` returns.
 METRIC_NAMES = {"cv": "cv_{}", "test": "{}", "unseen": "{}_unseen", "baseline": "{}_baseline"}
+FOLDS = 5  # of a cross-validation
+MAX_FOLD_ROWS = 20_000  # Of more training rows, a sample is cross-validated.
+THRESHOLDS = np.arange(1, 100) / 100
+F1_TOLERANCE = 0.005  # Of two thresholds that are about as good, the higher is more precise.
+
+
+def _last_step(estimator):
+    return estimator[-1] if hasattr(estimator, "steps") else estimator
 
 
 def final_step(estimator):
     """Return the estimator itself, or the last step of a Pipeline, without its threshold."""
-    step = estimator[-1] if hasattr(estimator, "steps") else estimator
+    step = _last_step(estimator)
     if isinstance(step, FixedThresholdClassifier):
         return getattr(step, "estimator_", step.estimator)  # estimator_ is the one that was fitted
     return step
@@ -35,7 +44,7 @@ def final_step(estimator):
 
 def threshold(estimator):
     """Return the probability from which on a classifier predicts 1, or None if it has none."""
-    step = estimator[-1] if hasattr(estimator, "steps") else estimator
+    step = _last_step(estimator)
     return step.threshold if isinstance(step, FixedThresholdClassifier) else None
 
 
@@ -44,51 +53,30 @@ def name(estimator):
     return type(final_step(estimator)).__name__
 
 
+def join(params):
+    """Return parameters in words, for instance alpha=1.0, l1_ratio=0.1."""
+    return ", ".join(f"{key}={value}" for key, value in params.items())
+
+
 def describe(estimator, params):
     """Return a name for a run that is short enough for the first column of MLflow's table.
-
-    Parameters
-    ----------
-    estimator : scikit-learn estimator
-        The estimator.
-    params : dict
-        The script's parameters. Of those of the estimator, the values are named; of the table, the
-        name if it is not the default one.
-
-    Returns
-    -------
-    str
 
     Examples
     --------
     >>> from sklearn.linear_model import HuberRegressor
-    >>> describe(HuberRegressor(), {"alpha": 0.1, "epsilon": 1.35, "data": DATA})
+    >>> describe(HuberRegressor(), {"alpha": 0.1, "epsilon": 1.35, "data": dataset.DATA})
     'Huber 0.1, 1.35'
     >>> describe(HuberRegressor(), {"alpha": 0.1, "epsilon": 1.35, "data": "wines/red.csv"})
     'Huber 0.1, 1.35 on red'
     """
-    kind = name(estimator)
-    for suffix in ("Regressor", "Classifier"):
-        kind = kind.removesuffix(suffix)
+    kind = name(estimator).removesuffix("Regressor").removesuffix("Classifier")
     values = ", ".join(map(str, own_params(estimator, params).values()))
-    data = params.get("data", DATA)
-    return f"{kind} {values}".strip() + ("" if data == DATA else f" on {Path(data).stem}")
+    data = params.get("data", dataset.DATA)
+    return f"{kind} {values}".strip() + ("" if data == dataset.DATA else f" on {Path(data).stem}")
 
 
 def own_params(estimator, params):
-    """Return those of a script's parameters that are parameters of its estimator.
-
-    Parameters
-    ----------
-    estimator : scikit-learn estimator
-        The estimator, or a Pipeline.
-    params : dict
-        The script's parameters.
-
-    Returns
-    -------
-    dict
-    """
+    """Return those of a script's parameters that are parameters of its estimator."""
     known = get_params(estimator)
     return {key: value for key, value in params.items() if key in known}
 
@@ -96,14 +84,7 @@ def own_params(estimator, params):
 def get_params(estimator):
     """Return the parameters of an estimator, or of all steps of a Pipeline, by their short names.
 
-    Parameters
-    ----------
-    estimator : scikit-learn estimator
-        No two steps have a parameter of the same name.
-
-    Returns
-    -------
-    dict
+    No two steps may have a parameter of the same name.
 
     Examples
     --------
@@ -148,16 +129,7 @@ class Metric(NamedTuple):
 
 
 def main_metric(estimator):
-    """Return the metric by which estimators of this kind are compared.
-
-    Parameters
-    ----------
-    estimator : scikit-learn regressor or classifier
-        It says of which kind.
-
-    Returns
-    -------
-    Metric
+    """Return the `Metric` by which regressors, or classifiers, are compared.
 
     Examples
     --------
@@ -172,17 +144,17 @@ def main_metric(estimator):
     return Metric(kind, kind in ASCENDING, scoring)
 
 
-def fit(estimator, split, hint):
-    """Fit an estimator on the training set and print each of its warnings in one line.
+def fit(estimator, split, params):
+    """Fit an estimator in place on the training set, and print each of its warnings in one line.
 
     Parameters
     ----------
     estimator : scikit-learn estimator
-        Fitted in place.
+        Not fitted.
     split : wine.dataset.Split
         The table, split.
-    hint : str
-        What to change when the fit does not converge.
+    params : dict
+        The script's parameters, which a warning repeats.
 
     Returns
     -------
@@ -194,6 +166,7 @@ def fit(estimator, split, hint):
     UserError
         If the estimator cannot be fitted at all.
     """
+    received = f"received {join(own_params(estimator, params))}"
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
@@ -201,7 +174,7 @@ def fit(estimator, split, hint):
                 estimator.fit(split.X_train, split.y_train)
         except ValueError as error:
             reason = str(error).splitlines()[0]
-            raise UserError(f"{name(estimator)} cannot be fitted ({reason}): {hint}") from error
+            raise UserError(f"{name(estimator)} cannot be fitted: {received}; {reason}") from error
     converged = True
     for warning in caught:
         if issubclass(warning.category, ConvergenceWarning):
@@ -209,26 +182,203 @@ def fit(estimator, split, hint):
         else:
             print(f"{name(estimator)}: {str(warning.message).splitlines()[0]}", file=sys.stderr)
     if not converged:
-        print(f"{name(estimator)} has not converged: {hint}", file=sys.stderr)
+        print(f"{name(estimator)} has not converged: {received}", file=sys.stderr)
     return converged
+
+
+class Folds(NamedTuple):
+    """Training rows, divided into folds for a cross-validation.
+
+    Attributes
+    ----------
+    X : DataFrame, shape (n_rows, n_features)
+        The rows: all training rows, or a sample of `MAX_FOLD_ROWS` of them.
+    y : Series, shape (n_rows,)
+        Their target.
+    rows : list of tuple of ndarray
+        For each fold, the positions of the rows to fit on and of those to judge by.
+    """
+
+    X: pd.DataFrame
+    y: pd.Series
+    rows: list
+
+
+def make_folds(split, classifier):
+    """Divide the training rows into folds, the same for all estimators.
+
+    Identical rows are in the same fold, so that no model is judged by rows that it was fitted on.
+    The folds of a classifier have about the same share of each class.
+
+    Parameters
+    ----------
+    split : wine.dataset.Split
+        The table, split.
+    classifier : bool
+        Whether the target is a class.
+
+    Returns
+    -------
+    Folds
+
+    Raises
+    ------
+    UserError
+        If there are too few different rows, or if a class is not in every fold.
+    """
+    X, y = split.X_train, split.y_train
+    if len(y) > MAX_FOLD_ROWS:
+        options = {"n_samples": MAX_FOLD_ROWS, "stratify": y if classifier else None}
+        X, y = resample(X, y, replace=False, random_state=42, **options)
+    groups = np.arange(len(X))
+    if dataset.IDENTICAL_ROWS_ARE_COPIES:
+        groups = X.groupby([*X.columns], dropna=False).ngroup().to_numpy()
+    # Each fold gets some of the groups of identical rows. scikit-learn's StratifiedGroupKFold takes
+    # several seconds for this where there are many groups.
+    _, first = np.unique(groups, return_index=True)
+    with warnings.catch_warnings():
+        # scikit-learn only warns of a class that has fewer rows than there are folds.
+        warnings.simplefilter("error", UserWarning)
+        try:
+            splitter = StratifiedKFold if classifier else KFold
+            folds = splitter(FOLDS, shuffle=True, random_state=42).split(first, y.iloc[first])
+            judged = [np.isin(groups, numbers) for _, numbers in folds]
+            if classifier and any(y[mask].nunique() < y.nunique() for mask in judged):
+                raise ValueError(f"not every fold has {dataset.NOUN}s of each class")
+        except (ValueError, UserWarning) as error:
+            raise UserError(
+                f"data: received {dataset.count(len(X), 'training')}, {len(first)} of "
+                f"them different, allowed are enough to judge by {FOLDS} folds: {error}"
+            ) from error
+    return Folds(X, y, [(np.flatnonzero(~mask), np.flatnonzero(mask)) for mask in judged])
+
+
+def describe_folds(split):
+    """Return in words which rows are divided, for instance 5 folds of the training wines."""
+    is_sample = len(split.y_train) > MAX_FOLD_ROWS
+    rows = f"a sample of {MAX_FOLD_ROWS:,}" if is_sample else "the"
+    return f"{FOLDS} folds of {rows} training {dataset.NOUN}s"
+
+
+class CrossValidation(NamedTuple):
+    """What an estimator answers for the rows of each fold, when it was fitted on the other folds.
+
+    Attributes
+    ----------
+    metric : str
+        The metric by which models of this kind are compared.
+    scores : DataFrame, shape (FOLDS, n_metrics)
+        The metrics of each fold, by their names.
+    answers : list of (Series, Predictions)
+        For each fold, the target and the predictions.
+    fit_time : float
+        Seconds of a fit, the mean of all.
+    """
+
+    metric: str
+    scores: pd.DataFrame
+    answers: list
+    fit_time: float
+
+    def summarize(self):
+        """Return the mean and the standard deviation of the metric, by their names in MLflow."""
+        scores = self.scores[self.metric]
+        return {f"cv_{self.metric}": scores.mean(), f"cv_{self.metric}_std": scores.std(ddof=0)}
+
+    def score_thresholds(self):
+        """Score the thresholds of a classifier by all rows, as `score_thresholds` does."""
+        targets, predictions = zip(*self.answers, strict=True)
+        probabilities = [predicted.probabilities[:, 1] for predicted in predictions]
+        return score_thresholds(np.concatenate(targets), np.concatenate(probabilities))
+
+
+def score_folds(estimator, folds):
+    """Cross-validate an estimator by `Folds`; raise a ValueError if it cannot be fitted.
+
+    The estimator stays as it is: copies of it are fitted, with all steps of a Pipeline.
+
+    Returns
+    -------
+    CrossValidation
+    """
+    scores, answers, seconds = [], [], 0.0
+    for rows, judged in folds.rows:
+        start = time.perf_counter()
+        fitted = clone(estimator).fit(folds.X.iloc[rows], folds.y.iloc[rows])
+        seconds += time.perf_counter() - start
+        y, predicted = folds.y.iloc[judged], predict(fitted, folds.X.iloc[judged])
+        scores.append(compute(fitted, y, predicted))
+        answers.append((y, predicted))
+    metric = main_metric(estimator).name
+    return CrossValidation(metric, pd.DataFrame(scores), answers, seconds / len(answers))
+
+
+def cross_validate(estimator, split):
+    """Cross-validate an estimator on the training set, by the folds by which all are compared.
+
+    Returns
+    -------
+    CrossValidation or None
+        None if the training set is too small; a line says so.
+    """
+    with warnings.catch_warnings(), joblib.parallel_config("threading", n_jobs=-1):
+        warnings.simplefilter("ignore")  # The fit on all training rows reports them.
+        try:
+            return score_folds(estimator, make_folds(split, is_classifier(estimator)))
+        except (UserError, ValueError) as error:
+            reason = str(error).splitlines()[0]
+    print(f"{name(estimator)} is not cross-validated: {reason}", file=sys.stderr)
+    return None
+
+
+def score_thresholds(y, probability):
+    """Compute recall, precision and F1 for each threshold of the probability.
+
+    Parameters
+    ----------
+    y : array-like, shape (n_rows,)
+        The true classes, 0 and 1.
+    probability : array-like, shape (n_rows,)
+        That of the class 1, by models that were not fitted on these rows.
+
+    Returns
+    -------
+    DataFrame, shape (99, 3)
+        `recall`, `precision` (NaN where no row is called 1) and `f1` in a row for each of
+        `THRESHOLDS`.
+
+    Examples
+    --------
+    >>> score_thresholds([0, 0, 1, 1], [0.1, 0.6, 0.4, 0.9]).loc[[0.4, 0.7]].round(2)
+         recall  precision    f1
+    0.4     1.0       0.67  0.80
+    0.7     0.5       1.00  0.67
+    """
+    y, probability = np.asarray(y), np.asarray(probability)
+    hits, n_called = (
+        len(each) - np.searchsorted(np.sort(each), THRESHOLDS)
+        for each in (probability[y == 1], probability)
+    )
+    scores = {
+        "recall": hits / np.count_nonzero(y),
+        "precision": hits / np.where(n_called, n_called, np.nan),
+        "f1": 2 * hits / (n_called + np.count_nonzero(y)),
+    }
+    return pd.DataFrame(scores, THRESHOLDS)
+
+
+def choose_threshold(f1):
+    """Return the highest threshold whose F1 is at most `F1_TOLERANCE` below the best one.
+
+    The F1 is a Series with the thresholds as its index, as `score_thresholds` returns it.
+    """
+    return float(f1.index[f1 >= f1.max() - F1_TOLERANCE].max())
 
 
 def baseline(estimator, split):
     """Fit the baseline that always predicts the mean or the majority of the training set.
 
     The probabilities of a classifier's baseline are the shares of the classes in the training set.
-
-    Parameters
-    ----------
-    estimator : scikit-learn regressor or classifier
-        It says which of the two is needed.
-    split : wine.dataset.Split
-        The table, split.
-
-    Returns
-    -------
-    DummyRegressor or DummyClassifier
-        Fitted.
     """
     if is_classifier(estimator):
         return DummyClassifier(strategy="prior").fit(split.X_train, split.y_train)
@@ -255,19 +405,7 @@ class Predictions(NamedTuple):
 
 
 def predict(estimator, X):
-    """Predict rows once for all that is computed and drawn of them.
-
-    Parameters
-    ----------
-    estimator : scikit-learn regressor or classifier
-        Fitted.
-    X : DataFrame, shape (n_rows, n_features)
-        The rows.
-
-    Returns
-    -------
-    Predictions
-    """
+    """Return the `Predictions` of rows, once for all that is computed and drawn of them."""
     probabilities = estimator.predict_proba(X) if is_classifier(estimator) else None
     return Predictions(estimator.predict(X), probabilities)
 
@@ -289,13 +427,13 @@ class Evaluation(NamedTuple):
         have no metrics, on the whole test set.
     predicted : Predictions
         Those for the test set.
-    cv : wine.folds.CrossValidation or None
+    cv : CrossValidation or None
         That of the training set.
     """
 
     scores: pd.DataFrame
     predicted: Predictions
-    cv: tuple | None
+    cv: CrossValidation | None
 
 
 def evaluate(estimator, split, cv=None):
@@ -307,7 +445,7 @@ def evaluate(estimator, split, cv=None):
         Fitted.
     split : wine.dataset.Split
         The table, split.
-    cv : wine.folds.CrossValidation, optional
+    cv : CrossValidation, optional
         Of the estimator on the training set.
 
     Returns
@@ -317,10 +455,9 @@ def evaluate(estimator, split, cv=None):
     Examples
     --------
     >>> from sklearn.linear_model import LinearRegression
-    >>> from wine import dataset, folds
-    >>> split = dataset.split(dataset.load(dataset.DATA))
+    >>> split = dataset.split_table(dataset.load(dataset.DATA))
     >>> model = LinearRegression().fit(split.X_train, split.y_train)
-    >>> evaluate(model, split, folds.cross_validate(model, split)).scores.round(2)
+    >>> evaluate(model, split, cross_validate(model, split)).scores.round(2)
             cv  test  unseen  baseline
     rmse  0.76  0.74    0.73      0.88
     mae   0.59  0.58    0.56      0.67
@@ -340,36 +477,26 @@ def evaluate(estimator, split, cv=None):
 def flatten(result, split):
     """Return the metrics that are defined, and the numbers of rows, as MLflow takes them.
 
-    Parameters
-    ----------
-    result : Evaluation
-        The metrics.
-    split : wine.dataset.Split
-        The table, split.
-
     Returns
     -------
-    dict
-        For instance cv_rmse (by folds) and cv_rmse_std, rmse (on the test set), rmse_unseen and
-        rmse_baseline; n_train, n_test and n_unseen, the numbers of rows.
+    training_metrics : dict
+        Of the training set: cv_rmse (by folds), for instance, cv_rmse_std and n_train.
+    test_metrics : dict
+        Of the test set: rmse, rmse_unseen, rmse_baseline, n_test and n_unseen.
     """
-    metrics = {
-        METRIC_NAMES[column].format(metric): value
-        for (metric, column), value in result.scores.stack().dropna().items()
-    }
+    found = result.scores.stack().dropna()
+    values = {METRIC_NAMES[column].format(key): value for (key, column), value in found.items()}
+    by_folds = {key: values.pop(key) for key in [*values] if key.startswith("cv_")}
+    by_folds |= result.cv.summarize() if result.cv else {}
+    n_unseen = int(split.unseen.sum())
     return (
-        metrics
-        | (result.cv.summarize() if result.cv else {})
-        | {
-            "n_train": len(split.y_train),
-            "n_test": len(split.y_test),
-            "n_unseen": int(split.unseen.sum()),
-        }
+        by_folds | {"n_train": len(split.y_train)},
+        values | {"n_test": len(split.y_test), "n_unseen": n_unseen},
     )
 
 
 def compute(estimator, y, predicted):
-    """Compute the metrics of predictions.
+    """Compute the metrics, by name, of the `Predictions` that a fitted estimator has made.
 
     Parameters
     ----------
@@ -379,23 +506,14 @@ def compute(estimator, y, predicted):
         The true values.
     predicted : Predictions
         For the same rows.
-
-    Returns
-    -------
-    dict
-        The metrics by name: see `Evaluation`.
     """
     y_pred, probabilities = predicted
-    if is_classifier(estimator):
-        return _classifier_metrics(estimator, y, y_pred, probabilities)
-    return {
-        "rmse": metrics.root_mean_squared_error(y, y_pred),
-        "mae": metrics.mean_absolute_error(y, y_pred),
-        "r2": metrics.r2_score(y, y_pred),
-    }
-
-
-def _classifier_metrics(estimator, y, y_pred, probabilities):
+    if not is_classifier(estimator):
+        return {
+            "rmse": metrics.root_mean_squared_error(y, y_pred),
+            "mae": metrics.mean_absolute_error(y, y_pred),
+            "r2": metrics.r2_score(y, y_pred),
+        }
     # Of several classes, the metrics of each against the others are averaged.
     average = {"pos_label": 1} if is_binary(estimator) else {"average": "macro"}
     options = average | {"zero_division": 0}
@@ -404,7 +522,7 @@ def _classifier_metrics(estimator, y, y_pred, probabilities):
         "recall": metrics.recall_score(y, y_pred, **options),
         "precision": metrics.precision_score(y, y_pred, **options),
         "f1": metrics.f1_score(y, y_pred, **options),
-        "roc_auc": one_against_rest(metrics.roc_auc_score, estimator, y, probabilities),
+        "roc_auc": _one_against_rest(metrics.roc_auc_score, estimator, y, probabilities),
         "average_precision": average_precision(estimator, y, probabilities),
         "brier": metrics.brier_score_loss(y, probabilities, labels=estimator.classes_),
     }
@@ -415,25 +533,10 @@ def is_binary(classifier):
     return list(classifier.classes_) == [0, 1]
 
 
-def one_against_rest(metric, classifier, y, probabilities):
-    """Compute a metric of probabilities: of the class 1, or the mean over other classes.
+def _one_against_rest(metric, classifier, y, probabilities):
+    """Compute a metric of the probability of the class 1; of other classes, the mean over each.
 
-    Parameters
-    ----------
-    metric : callable
-        Takes the true classes 0 and 1, and the probability of 1.
-    classifier : scikit-learn classifier
-        Fitted.
-    y : array-like, shape (n_rows,)
-        The true classes.
-    probabilities : ndarray, shape (n_rows, n_classes)
-        As `predict_proba` returns them.
-
-    Returns
-    -------
-    float
-        For other classes than 0 and 1, the mean of the metric of each class against the others,
-        over the classes that are in `y`.
+    The metric of a class is that against the others; a class that is not in `y` does not count.
     """
     if is_binary(classifier):
         return metric(y, probabilities[:, 1])
@@ -447,8 +550,11 @@ def one_against_rest(metric, classifier, y, probabilities):
 
 
 def average_precision(classifier, y, probabilities):
-    """Compute the average precision of probabilities, as `one_against_rest` takes them."""
-    return one_against_rest(metrics.average_precision_score, classifier, y, probabilities)
+    """Compute the average precision of probabilities, shape (n_rows, n_classes).
+
+    Of other classes than 0 and 1 it is the mean over the classes that are in `y`.
+    """
+    return _one_against_rest(metrics.average_precision_score, classifier, y, probabilities)
 
 
 def _score_average_precision(classifier, X, y):

@@ -1,40 +1,27 @@
-"""The report of a run: its tags, its description in MLflow's UI, and its text on the screen."""
+"""The report of a run: its description and its text on the screen, and what MLflow's UI shows."""
+
+import json
+import re
+from urllib.parse import urlencode
 
 import mlflow
-import numpy as np
+from mlflow.exceptions import MlflowException
 
-from wine import evaluation, folds, ui
+from wine import evaluation
 from wine.dataset import NOUN, TARGET, count
-from wine.files import PROJECT
 from wine.process import print_text
+from wine.tables import PROJECT
 
 MANY_VALUES = 30  # of a target: more are not counted one by one
+# MLflow's own Share button stores a view in a tag of the experiment with this prefix; the rest of
+# the tag's name is the view's key in the address.
+PREFIX = "mlflow.sharedViewState."
+# Without it in an address, MLflow opens its pages for language models.
+TRAINING = {"workflowType": "machine_learning"}
 
 
 def tags(estimator, params, split, result, converged):
     """Return the tags of a training's run and of its model.
-
-    Parameters
-    ----------
-    estimator, params, split, result
-        As `description` takes them.
-    converged : bool
-        Whether the fit converged.
-
-    Returns
-    -------
-    dict
-        `estimator`, `converged`, and the tag that MLflow shows as the description.
-    """
-    return {
-        "estimator": evaluation.name(estimator),
-        "converged": str(converged).lower(),
-        "mlflow.note.content": description(estimator, params, split, result),
-    }
-
-
-def description(estimator, params, split, result):
-    """Describe a run in Markdown, as MLflow's UI shows it when it is the tag mlflow.note.content.
 
     Parameters
     ----------
@@ -46,22 +33,34 @@ def description(estimator, params, split, result):
         What it was trained and tested on.
     result : wine.evaluation.Evaluation
         The metrics.
+    converged : bool
+        Whether the fit converged.
 
     Returns
     -------
-    str
+    dict
+        `estimator`, `converged`, and the tag that MLflow shows as the description.
     """
+    return {
+        "estimator": evaluation.name(estimator),
+        "converged": str(converged).lower(),
+        "mlflow.note.content": _describe(estimator, params, split, result),
+    }
+
+
+def _describe(estimator, params, split, result):
+    """Describe a run in Markdown, as MLflow's UI shows it."""
     table = result.scores.to_csv(sep="|", float_format="%.4f", na_rep="-")
     # The spaces keep the columns apart in MLflow's UI.
     header, *rows = table.replace("|", " | &nbsp; ").splitlines()
     return "\n".join(
         [
-            f"**{evaluation.name(estimator)}** ({_join(params)}) predicts `{split.y_train.name}` "
-            f"from the {split.X_train.shape[1]} raw measurements of a {NOUN}. Trained on "
-            f"{count(len(split.y_train))}, judged by {len(split.y_test)} others (*test*). "
-            f"{split.unseen.sum()} of these differ from each other and from the training {NOUN}s "
-            f"(*unseen*). On these, the *baseline* always answers the mean or the majority of the "
-            f"training {NOUN}s. *cv* is the mean of {folds.describe(split)}. "
+            f"**{evaluation.name(estimator)}** ({evaluation.join(params)}) predicts "
+            f"`{split.y_train.name}` from the {split.X_train.shape[1]} raw measurements of a "
+            f"{NOUN}. Trained on {count(len(split.y_train))}, judged by {len(split.y_test)} others "
+            f"(*test*). {split.unseen.sum()} of these differ from each other and from the training "
+            f"{NOUN}s (*unseen*). On these, the *baseline* always answers the mean or the majority "
+            f"of the training {NOUN}s. *cv* is the mean of {evaluation.describe_folds(split)}. "
             "Choose by *cv*, report by *unseen*.",
             "",
             f"metric{header}",
@@ -74,90 +73,6 @@ def description(estimator, params, split, result):
     )
 
 
-def print_summary(estimator, params, split, result):
-    """Print the parameters, the metrics, and the next commands with the active run's ID filled in.
-
-    The address that is printed opens a view of the experiment, in which the best of the trainings
-    come first; it is stored where there is none.
-
-    Parameters
-    ----------
-    estimator, params, split, result
-        As `description` takes them.
-    """
-    view = ui.store_trainings(estimator, params)
-    model = f"-m runs:/{mlflow.active_run().info.run_id}/model --env-manager local"
-    print_text(
-        f"""
-{evaluation.name(estimator)}: {_join(params)}
-{count(len(split.y_train), "training")}, {count(len(split.y_test), "test")}, \
-{split.unseen.sum()} unseen
-
-{result.scores.to_string(float_format="{:.4f}".format, na_rep="-")}
-
-{_rule(estimator, split, result)}
-
-Serve the model, score a file with it, compare the runs:
-
-mlflow models serve {model} --port 5001
-
-mlflow models predict {model} -t csv -i "{PROJECT / "predict.csv"}"
-
-{ui.start_command()}{ui.runs_url(**view)}
-"""
-    )
-
-
-def _rule(estimator, split, result):
-    """Return which metrics serve what, and where the threshold should be."""
-    cv, reported = result.cv, "test" if result.scores["unseen"].isna().all() else "unseen"
-    if cv is None:
-        return f"Report by {reported}."
-    spread = cv.summarize()[f"cv_{cv.metric}_std"]
-    lines = [
-        f"Choose by cv ({folds.describe(split)}, {cv.metric} ±{spread:.4f}), report by {reported}."
-    ]
-    threshold = evaluation.threshold(estimator)
-    if threshold is not None:
-        f1 = cv.score_thresholds()["f1"]
-        best = folds.choose_threshold(f1)
-        lines.append(
-            f"Threshold: {threshold:g} (F1 by the folds {np.interp(threshold, f1.index, f1):.4f}); "
-            f"the folds choose {best:g} ({f1[best]:.4f})."
-        )
-    return "\n".join(lines)
-
-
-def champion_commands(name):
-    """Return the next commands after a promotion, and the page of the registered model.
-
-    Parameters
-    ----------
-    name : str
-        The name of the registered model.
-
-    Returns
-    -------
-    str
-    """
-    uri = f"models:/{name}@champion"
-    score = f"mlflow run . -e score --env-manager local -P model={uri}"
-    return f"""
-
-Serve the champion, score a table with it, see the versions:
-
-mlflow models serve -m {uri} --env-manager local --port 5001
-
-mkdir -p out && {score} -P input=predict.csv -P output=out/scored.csv
-
-{ui.start_command()}{ui.model_url(name)}
-"""
-
-
-def _join(params):
-    return ", ".join(f"{name}={value}" for name, value in params.items())
-
-
 def _rare(counts):
     """Return in words which values of the target a model cannot know well."""
     if len(counts) > MANY_VALUES:
@@ -166,3 +81,162 @@ def _rare(counts):
     return (
         f"rare values: only {count(n_first)} of {TARGET} {first}, and {n_last} of {TARGET} {last}"
     )
+
+
+def print_summary(estimator, params, split, result):
+    """Print the metrics, and the next commands with the active run's ID filled in.
+
+    The address that is printed opens a view of the experiment, in which the best of the trainings
+    come first; it is stored where there is none. The arguments are those of `tags`.
+    """
+    view = _store_trainings(estimator, params)
+    model = f"-m runs:/{mlflow.active_run().info.run_id}/model --env-manager local"
+    print_text(
+        f"""
+{evaluation.name(estimator)}: {evaluation.join(params)}
+{count(len(split.y_train), "training")}, {count(len(split.y_test), "test")}, \
+{split.unseen.sum()} unseen
+
+{result.scores.to_string(float_format="{:.4f}".format, na_rep="-")}
+
+{_rule(split, result)}
+
+Serve the model, score a file with it, compare the runs:
+
+mlflow models serve {model} --port 5001
+
+mlflow models predict {model} -t csv -i "{PROJECT / "predict.csv"}"
+
+{start_command()}{runs_url(**view)}
+"""
+    )
+
+
+def _rule(split, result):
+    """Return which metrics serve what."""
+    cv, reported = result.cv, "test" if result.scores["unseen"].isna().all() else "unseen"
+    if cv is None:
+        return f"Report by {reported}."
+    spread, rows = cv.summarize()[f"cv_{cv.metric}_std"], evaluation.describe_folds(split)
+    return f"Choose by cv ({rows}, {cv.metric} ±{spread:.4f}), report by {reported}."
+
+
+def runs_url(**view):
+    """Return the URL that opens the runs of the active run's experiment.
+
+    The view is what the page shows, by the names in its own URL, for instance
+    ``compareRunsMode="CHART"``; by default it is the table of all training runs.
+    """
+    runs = f"{_server()}/#/experiments/{mlflow.active_run().info.experiment_id}/runs"
+    return f"{runs}?{urlencode(TRAINING | view)}"
+
+
+def artifact_url(path):
+    """Return the URL of the page that shows an artifact of the active run."""
+    run = mlflow.active_run().info
+    page = f"{_server()}/#/experiments/{run.experiment_id}/runs/{run.run_id}/artifacts/{path}"
+    return f"{page}?{urlencode(TRAINING)}"
+
+
+def model_url(name):
+    """Return the URL of the page of a registered model."""
+    return f"{_server()}/#/models/{name}?{urlencode(TRAINING)}"
+
+
+def start_command():
+    """Return the command that starts the UI, with its line end; on a server it has started."""
+    return "" if _is_remote() else "mlflow ui --port 5050 --workers 1\n"
+
+
+def _server():
+    """Return the address of the UI, without the password that must not be shown."""
+    server = mlflow.get_tracking_uri() if _is_remote() else "http://127.0.0.1:5050"
+    return re.sub("//[^/]*@", "//", server).rstrip("/")
+
+
+def _is_remote():
+    return mlflow.get_tracking_uri().startswith("http")
+
+
+def _store_trainings(estimator, params):
+    """Store the view of an experiment's trainings: the best by cross-validation comes first.
+
+    It shows those on the training set of the active run, as metrics on other rows cannot be
+    compared. Trials and other runs are left out, as they have no metric on the test set. The
+    columns are as many as there is room for beside the Assistant on a projector: the metric by
+    folds and on the unseen test rows, then the parameters.
+    """
+    metric = evaluation.main_metric(estimator)
+    names = [*evaluation.own_params(estimator, params)]
+    cv, unseen = f"cv_{metric.name}", f"{metric.name}_unseen"
+    columns = [*(f"metrics.`{name}`" for name in (cv, unseen)), *(f"params.`{p}`" for p in names)]
+    inputs = mlflow.get_run(mlflow.active_run().info.run_id).inputs.dataset_inputs
+    digest = next(each.dataset.digest for each in inputs if each.tags[0].value == "training")
+    search = f"metrics.`{metric.name}` >= 0 and dataset.digest = '{digest}'"
+    table = table_view(columns, search, columns[0], metric.ascending)
+    bars = {"type": "BAR", "uuid": "bars", "metricKey": cv}
+    charts = charts_view("Trainings", [bars, parallel_chart(names, [cv, unseen])])
+    return store_view("-".join([cv, *names, digest]), table | charts)
+
+
+def store_view(key, state):
+    """Store a view of the active run's experiment unless there is one, which may be changed.
+
+    Parameters
+    ----------
+    key : str
+        Its name in the address.
+    state : dict
+        What it shows, as `table_view` and `charts_view` return it.
+
+    Returns
+    -------
+    dict
+        What `runs_url` takes to open the view; empty if it cannot be stored.
+    """
+    client, experiment_id = mlflow.MlflowClient(), mlflow.active_run().info.experiment_id
+    try:
+        if PREFIX + key not in client.get_experiment(experiment_id).tags:
+            client.set_experiment_tag(experiment_id, PREFIX + key, json.dumps(state))
+    except MlflowException:  # On a team's server, not every member may change the experiment.
+        return {}
+    return {"viewStateShareKey": key}
+
+
+def table_view(columns, search, order, ascending):
+    """Return the state of a table of runs, in the names of MLflow's front end."""
+    return {
+        "selectedColumns": columns,
+        "searchFilter": search,
+        "orderByKey": order,
+        "orderByAsc": ascending,
+        "runsExpanded": {},
+        "runsPinned": [],
+        "runsHidden": [],
+        "groupsExpanded": {},
+    }
+
+
+def charts_view(section, charts):
+    """Return the state of a page of charts, one below the other, as a projector has no room."""
+    common = {"metricSectionId": section, "runsCountToCompare": 100}
+    common |= {"deleted": False, "isGenerated": False}
+    size = {"columns": 1, "cardHeight": 250}  # pixels
+    return {
+        "compareRunSections": [
+            {"uuid": section, "name": section, "display": True, "isReordered": False} | size
+        ],
+        "compareRunCharts": [common | chart for chart in charts],
+        "runsHiddenMode": "SHOWALL",  # Charts would draw only the first ten runs.
+    }
+
+
+def parallel_chart(params, metrics):
+    """Return the state of a chart of parallel coordinates."""
+    return {
+        "type": "PARALLEL",
+        "uuid": "parallel",
+        "showAllRuns": True,
+        "selectedParams": params,
+        "selectedMetrics": metrics,
+    }

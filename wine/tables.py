@@ -1,21 +1,122 @@
-"""Tables: how a file becomes rows, for trainings and for scorings."""
+"""Tables: how CSV and Parquet files, in the forms in which people have them, become rows."""
 
 import collections
+import contextlib
+import csv
+import io
+import os
 import re
-import textwrap
+import shutil
+import tarfile
+import tempfile
+import urllib.request
+import zipfile
+from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+import pyarrow.csv
+import pyarrow.fs
 import pyarrow.parquet
 
-from wine import rows
-from wine.delimited import DelimitedFile
-from wine.files import PARQUET, Source
+from wine import UserError
 
-PARQUET_BATCH_SIZE = 2**16  # rows
-MAX_NAMES = 1000  # of a header, of which a message repeats the first ones
+PROJECT = Path(__file__).resolve().parent.parent
+DOWNLOAD_TIMEOUT = 60  # seconds without a byte
+CODECS = {b"\x1f\x8b": "gzip", b"\x28\xb5": "zstd"}
+UTF16 = (b"\xff\xfe", b"\xfe\xff")
+DELIMITERS = {",": "','", ";": "';'", "\t": "tabs", "|": "'|'"}
+SAMPLE = BLOCK_SIZE = 2**20  # bytes, some 15,000 wines
+# scikit-learn's trees compute with 32 bits, whose largest number is 3.4e38; a scaler may divide by
+# a small number before that. A float64 holds each whole number below 2**53.
+MAX_NUMBER, MAX_INTEGER = 1e30, 2**53 - 1
+# Blanks, also those that do not break, and signs without a width.
+BLANKS = "\t\n\v\f\r \xa0\xad\u202f\u205f\u2060\u3000\ufeff" + "".join(map(chr, range(8192, 8208)))
+NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
+# A number whose comma cannot separate thousands, for instance 0,27 or 7,5 or 1234,567 or ,5.
+DECIMAL_COMMA = r"[+-]?(\d*,(\d{1,2}|\d{4,})|(0\d*|\d{4,})?,\d+)([eE][+-]?\d+)?"
+LINE_END = r"\r\n|\n|\r"
+STANDS_FOR_MISSING = r"(?i)|na|n/a|nan|null|none|\?|-|\."
+OTHER_CELLS = {  # what a cell is that is no number
+    r"[\d.,+-]+\s*%": "a percentage",
+    r"\d{4}[-/.]\d\d?[-/.]\d\d?\b.*|\d\d?[-/.]\d\d?[-/.]\d{2,4}\b.*": "a date",
+    DECIMAL_COMMA: "a number with a decimal comma",
+    r"[+-]?\d{1,3}([,. '’\xa0\u202f]\d{3})+([.,]\d+)?": "a number whose thousands are separated",
+    r"[\d.,]+\s*(-|–|to)\s*[\d.,]+": "a range",
+    r"[$€£+-]*[\d.,]+\s*[^\W\d_]\D*|[$€£][\d.,]+": "a number with a unit",
+    r"(?i)[+-]?inf(inity)?": "infinite",
+}
+ZIP_OF_WORKBOOK = rb"PK\x03\x04.{26}(\[Content_Types\]|_rels/|docProps/|xl/|mimetype)"
+OTHER_FILES = {  # what a file that is no table begins with; what it is; what helps
+    ZIP_OF_WORKBOOK + rb"|\xd0\xcf\x11\xe0": ("a workbook", "save its sheet as 'CSV UTF-8'"),
+    rb"PK[\x03\x05]|BZh\d|\xfd7zXZ|.{257}ustar": ("an archive", "unpack it"),
+    rb"(?i)<(!doctype|html|\?xml)": ("a web page", "take the address of the file itself ('Raw')"),
+    rb"version https://git-lfs": ("a pointer of Git LFS", "`git lfs pull` fetches the file"),
+    rb'[\[{]\s*["\[{]': ("JSON", "convert it"),
+    rb"(?i)(%[^\n]*\n\s*)*@relation": ("an ARFF file", "convert it"),
+    rb"\x80[\x02-\x05]": ("a pickle", "convert it"),
+    rb"ARROW1|FEA1": ("a Feather file", "convert it"),
+    rb"[^\0]*\0": ("not text", "convert it"),
+}
+NO_FILES = {
+    pa.fs.FileType.Directory: "which is a folder",
+    pa.fs.FileType.Unknown: "which is a pipe or a device, whose start cannot be read again",
+}
+NOT_UNICODE = "some text is not UTF-8; save the file as 'CSV UTF-8'"
+csv.field_size_limit(2**31 - 1)  # A quote that is never closed makes a cell of what follows it.
+
+
+class Column(NamedTuple):
+    """A column that is needed.
+
+    Attributes
+    ----------
+    name : str
+        Its name.
+    is_text : bool
+        Whether it holds texts; otherwise, it holds numbers.
+    missing : tuple of str
+        The texts that stand for a missing value; if there is one, a null does so, too.
+    """
+
+    name: str
+    is_text: bool = False
+    missing: tuple = ()
+
+
+class Form(NamedTuple):
+    """The form of a CSV file; `skip_rows` counts the lines above its header."""
+
+    delimiter: str = ","
+    decimal: str = "."
+    encoding: str = "utf-8"
+    skip_rows: int = 0
+
+
+class Batch(NamedTuple):
+    """Some rows of a table.
+
+    Attributes
+    ----------
+    cells : pyarrow.RecordBatch
+        All cells of the valid rows: texts if the file is CSV.
+    X : DataFrame
+        The needed columns of these rows, under the needed names: float64 or texts, NaN where a
+        value is missing.
+    invalid : list of (int, str, list of str)
+        The number, from 1, of each other row in the file, why it is invalid, and its cells: as many
+        as there are columns, or fewer.
+    percent : int
+        How much of the file these rows are.
+    """
+
+    cells: pa.RecordBatch
+    X: pd.DataFrame
+    invalid: list
+    percent: int
 
 
 class Table:
@@ -24,13 +125,11 @@ class Table:
     Parameters
     ----------
     data : str
-        Path or URL of a CSV or Parquet file, compressed or not.
+        Path or URL of a CSV or Parquet file.
     parameter : str
         The name of the parameter that says so, for the error messages.
-    columns : list of wine.rows.Column
+    columns : list of Column
         The columns that are needed.
-    decimal : str, optional
-        The decimal sign of a CSV file, if it is known; by default, its first rows tell it.
 
     Attributes
     ----------
@@ -40,91 +139,85 @@ class Table:
         All columns, under the names that they have in the file; those of a CSV file are texts.
     positions : list of int
         Where the needed columns are among these.
-    form : wine.delimited.Form or None
+    form : Form or None
         The form of a CSV file; None for a Parquet file.
-    group_sizes : ndarray of int64, shape (n_row_groups,), or None
-        The number of rows in each row group of a Parquet file; None for a CSV file.
-    is_sized : bool
-        Whether it is known that this is the whole file, as `wine.files.Source` says.
 
     Raises
     ------
     UserError
         If there is no such file, it is neither CSV nor Parquet, or a needed column is missing, is
-        there more than once, or has a type that cannot hold numbers.
+        there more than once, or has a type that it cannot have.
     """
 
-    def __init__(self, data, parameter, columns, decimal=None):
-        self.columns, self._source = columns, Source(data, parameter)
-        self.location, self.form, self.group_sizes = self._source.location, None, None
-        with self._source.reading():
-            if self._source.open().read(len(PARQUET)) == PARQUET:
-                self._file = _ParquetFile(self._source)
-                self.group_sizes = self._file.group_sizes
-            else:
-                self._file = DelimitedFile(self._source, self._rank)
-        self.schema, self.is_sized = self._file.schema, self._source.is_sized
+    def __init__(self, data, parameter, columns):
+        self.data, self.parameter, self.columns = data, parameter, columns
+        self.location, self._downloaded = locate(data), None
+        with self._reading():
+            is_parquet = self._open().read(4) == b"PAR1"
+            self._file = _Parquet(self._open) if is_parquet else _Csv(self._open, columns)
+        self.form, self.schema, self.codec = self._file.form, self._file.schema, self._file.codec
         self.positions = self._find_columns()
-        self._check_types()
-        if self.group_sizes is None:
-            with self._source.reading():
-                numbers = [n for n, c in zip(self.positions, columns, strict=True) if not c.is_text]
-                self._file.find_decimal(numbers)
-            self.form = self._file.form = (
-                self._file.form._replace(decimal=decimal) if decimal else self._file.form
-            )
+        self._names = [self.schema.names[position] for position in self.positions]
 
     def refuse(self, message):
         """Raise a `UserError` that begins with the parameter's name."""
-        self._source.refuse(message)
+        raise UserError(f"{self.parameter}: {message}")
 
-    def describe(self):
-        """Return in words what is not plain in the file's form, or an empty text."""
-        words = self.form.describe() if self.form else []
-        names = [self.schema.names[position] for position in self.positions]
-        if names != [column.name for column in self.columns]:
-            words.append("names without regard to case, blanks, '_', '.' and '-'")
-        return ", ".join(words)
+    @contextlib.contextmanager
+    def _reading(self):
+        """Make one line of whatever happens while the file is read."""
+        try:
+            yield
+        except UserError:
+            raise
+        # File systems, web servers and decompressors raise errors of any kind.
+        except Exception as error:
+            reason = _show(" ".join(str(error).split()) or type(error).__name__)
+            self.refuse(f"{self.data} cannot be read: {reason}")
 
-    def _rank(self, names):
-        """Return how well a header suits: how many of the needed columns it has, and of all."""
-        return sum(map(bool, _find(names, self.columns))), len(names)
+    def _open(self):
+        """Open the file at its beginning."""
+        if self.location.startswith(("http://", "https://", "ftp://")):
+            self._downloaded = self._downloaded or _download(self.location)
+            self._downloaded.seek(0)
+            return pa.PythonFile(self._downloaded, "r")
+        files, path = filesystem(self.location)
+        kind = files.get_file_info(path).type
+        if kind != pa.fs.FileType.File:
+            places = "" if "://" in self.data else f" in {Path.cwd()} or {PROJECT}"
+            wrong = NO_FILES.get(kind, f"no such file{places}")
+            wrong = "which is a link to no file" if Path(self.data).is_symlink() else wrong
+            allowed = "allowed is the path or the URL of a CSV or Parquet file"
+            self.refuse(f"received {self.data!r}, {wrong}; {allowed}")
+        return files.open_input_file(path)
 
     def _find_columns(self):
         """Return the positions of the needed columns, by their names."""
-        names, found = self.schema.names, _find(self.schema.names, self.columns)
+        names, found, faults = self.schema.names, _find(self.schema.names, self.columns), []
+        taken = collections.Counter(position for positions in found for position in positions)
         for column, positions in zip(self.columns, found, strict=True):
-            if len(positions) == 1 and found.count(positions) == 1:
-                continue
-            if all(re.match(rows.NUMBER, name.strip()) for name in names):
-                wrong = (
-                    "is missing: the first line has numbers where the names of the columns belong"
-                )
-            elif not positions:
-                wrong = "is missing"
-            elif names[positions[0]] == column.name:
-                wrong = "stands there more than once"
-            else:
-                wrong = (
-                    f"is missing, and {' or '.join(repr(names[n]) for n in positions)} may be it"
-                )
+            if len(positions) != 1 or taken[positions[0]] > 1:
+                wrong = "stands there more than once" if positions else "is missing"
+                faults.append(f"column {column.name!r} {wrong}")
+            elif not _is_allowed(kind := self.schema.field(positions[0]).type, column):
+                faults.append(f"column {column.name!r} has the type {kind}, which is no number,")
+        if faults:
+            needed = ", ".join(column.name for column in self.columns)
             self.refuse(
-                f"column {column.name!r} {wrong} in {self._source.data}; received "
-                f"{textwrap.shorten(', '.join(names[:MAX_NAMES]), 300)}; "
-                f"needed are {', '.join(each.name for each in self.columns)}"
+                f"{', '.join(_first_five(faults))} in {self.data}; received "
+                f"{_show(', '.join(names))}; needed are {_show(needed)}"
             )
         return [position for (position,) in found]
 
-    def _check_types(self):
-        for column, position in zip(self.columns, self.positions, strict=True):
-            kind = self.schema.field(position).type
-            is_number = pa.types.is_integer(kind) or pa.types.is_floating(kind)
-            is_number |= pa.types.is_decimal(kind) or pa.types.is_null(kind)
-            if not (is_number or rows.is_text(kind) or (column.is_text and kind == pa.bool_())):
-                self.refuse(
-                    f"column {column.name!r} has the type {kind} in {self._source.data}, "
-                    "allowed are numbers, or texts of numbers"
-                )
+    def describe(self):
+        """Return in words what is not plain in the file's form, or an empty text."""
+        form = self.form or Form()
+        words = ["UTF-16"] * (form.encoding == "utf-16")
+        words += [f"separated by {DELIMITERS[form.delimiter]}"] * (form.delimiter != ",")
+        words += ["decimal comma"] * (form.decimal == ",")
+        if self._names != [column.name for column in self.columns]:
+            words.append("names without regard to case, blanks, '_', '.' and '-'")
+        return ", ".join(words)
 
     def read(self):
         """Read the needed columns of all rows.
@@ -132,141 +225,438 @@ class Table:
         Returns
         -------
         DataFrame, shape (n_rows, n_columns)
-            As `wine.rows.Batch.X` has them.
+            As `Batch.X` has them.
 
         Raises
         ------
         UserError
             If a row is invalid, or the file cannot be read to its end.
         """
-        if self.form:
-            kinds = [pa.string() if each.is_text else pa.float64() for each in self.columns]
-            with self._source.reading():
-                cells = self._file.read_plain(self.positions, kinds, self.columns[0].missing)
-            if cells is not None:
-                options = {"columns": self.columns, "positions": range(len(kinds))}
-                options |= {"form": self.form, "n_columns": len(self.schema)}
-                batch = rows.check(np.arange(len(cells)) + 1, cells, [], 100, **options)
-                if not batch.invalid:
-                    return batch.X
-        read, invalid, n_rows = [], [], 0
-        for batch in self.batches(only_needed=True):
-            read.append(batch.X)
-            invalid += batch.invalid
-            n_rows += len(batch.X) + len(batch.invalid)
-        if invalid:
-            self._refuse_rows(invalid, n_rows)
-        names = [each.name for each in self.columns]
-        return pd.concat(read or [pd.DataFrame([], columns=names, dtype=float)], ignore_index=True)
+        read, faults, n_rows, positions = [], [], 0, range(len(self.columns))
+        with self._reading():
+            if (cells := self._file.read(self._names, self.columns)) is not None:
+                X, wrong = self._convert(cells, positions)
+                if not wrong.any():
+                    return X
+            for numbers, cells, malformed, _ in self._file.batches(self._names):
+                X, wrong = self._convert(cells, positions)
+                n_rows += len(X) + len(malformed)
+                if malformed or wrong.any():
+                    faults += [*_find_faults(self.columns, numbers, cells, X, wrong, malformed)]
+                read += [] if faults else [X]
+        if faults:
+            _refuse_rows(self, pd.concat(faults), n_rows)
+        return pd.concat(read, ignore_index=True)
 
-    def _refuse_rows(self, invalid, n_rows):
-        """Refuse the table because of its invalid rows, and say what helps."""
-        first, hint = invalid[0], ""
-        where = f"column {first.column!r}, row" if first.column else "row"
-        more = f"; {len(invalid)} of {n_rows} rows are invalid" if len(invalid) > 1 else ""
-        if first.column and not first.received.strip():
-            empty = {row.column for row in invalid if not row.received.strip()}
-            names = [
-                self.schema.names[position]
-                for column, position in zip(self.columns, self.positions, strict=True)
-                if column.name in empty
-            ]
-            command = _dropna(self.location, self.form, names)
-            hint = f"; this leaves out the rows with empty cells: {command}"
-        elif first.column and re.search(r"[^\W\d_]", first.received):
-            hint = "; a column of texts belongs in CATEGORIES in wine/dataset.py"
-        self.refuse(f"{where} {first.number} of {self._source.data}: {first.fault}{more}{hint}")
+    def batches(self):
+        """Yield each `Batch` of the rows, or raise a `UserError` if it cannot be read."""
+        before = 0
+        with self._reading():
+            for numbers, cells, invalid, percent in self._file.batches():
+                X, wrong = self._convert(cells, self.positions)
+                if (rows := wrong.any(axis=0)).any():
+                    texts = zip(*(_to_texts(column, rows) for column in cells.columns), strict=True)
+                    for row, row_texts in zip(np.flatnonzero(rows), texts, strict=True):
+                        n = int(wrong[:, row].argmax())
+                        column, text = self.columns[n], row_texts[self.positions[n]]
+                        reason = _explain(column, text, X.iloc[row, n])
+                        reason = f"column {column.name!r}: {reason}"
+                        reason += _count_lines(" ".join(row_texts)) if self.form else ""
+                        invalid.append((int(numbers[row]), reason, [*row_texts]))
+                    cells, X = cells.filter(pa.array(~rows)), X[~rows]
+                yield Batch(cells, X, sorted(invalid), percent - before)
+                before = percent
 
-    def batches(self, row_groups=None, only_needed=False):
-        """Read the rows.
-
-        Parameters
-        ----------
-        row_groups : range, optional
-            Which row groups of a Parquet file are read; by default, all are.
-        only_needed : bool
-            Whether the cells of a batch are those of the needed columns only, in their order.
-
-        Yields
-        ------
-        wine.rows.Batch
-
-        Raises
-        ------
-        UserError
-            If the file cannot be read to its end.
-        """
-        positions = self.positions if only_needed else range(len(self.schema))
-        needed = range(len(self.columns)) if only_needed else self.positions
-        known = {"form": self.form, "n_columns": len(self.schema)}
-        options = {} if self.form else {"row_groups": row_groups}
-        with self._source.reading():
-            for read in self._file.batches(positions, **options):
-                yield rows.check(*read, columns=self.columns, positions=needed, **known)
+    def _convert(self, cells, positions):
+        """Return the needed columns, and which cells of each are not allowed."""
+        values, wrong = {}, np.empty((len(self.columns), len(cells)), dtype=bool)
+        for n, (column, position) in enumerate(zip(self.columns, positions, strict=True)):
+            values[column.name], wrong[n] = _convert(cells.column(position), column, self.form)
+        return pd.DataFrame(values, copy=False), wrong
 
 
-class _ParquetFile:
-    """A Parquet file, which yields its rows as `wine.delimited.DelimitedFile` does."""
+class _Parquet:
+    """The rows of a Parquet file."""
 
-    def __init__(self, source):
-        self._source = source
-        file = pa.parquet.ParquetFile(source.open())
-        # Arrow cannot take rows out of a string_view.
-        self.schema = pa.schema(
-            [
-                field.with_type(pa.string()) if field.type == pa.string_view() else field
-                for field in file.schema_arrow
-            ],
-            file.schema_arrow.metadata,
+    form = codec = None
+
+    def __init__(self, open_file):
+        self._open, schema = open_file, pa.parquet.read_schema(open_file())
+        # Arrow cannot search in a string_view, as Polars writes it.
+        fields = [f.with_type(pa.string()) if f.type == pa.string_view() else f for f in schema]
+        self.schema = pa.schema(fields, schema.metadata)
+
+    def read(self, names, _):
+        """Return some columns of all rows."""
+        return pa.parquet.ParquetFile(self._open()).read(names).select(names)
+
+    def batches(self, names=None):
+        """Yield row numbers, all or some columns, no malformed rows, and how much was read."""
+        schema = pa.schema([self.schema.field(name) for name in names]) if names else self.schema
+        file, done = pa.parquet.ParquetFile(self._open()), 0
+        for cells in file.iter_batches(columns=names):
+            numbers = np.arange(done + 1, done + len(cells) + 1)
+            done += len(cells)
+            yield numbers, cells.cast(schema), [], 100 * done // file.metadata.num_rows
+
+
+class _Csv:
+    """The rows of a CSV file, whose form is found out first."""
+
+    def __init__(self, open_file, columns):
+        self._open, self.codec = open_file, CODECS.get(open_file().read(2))
+        start = self._decompress(open_file()).read(SAMPLE)
+        encoding = "utf-16" if start.startswith(UTF16) else "utf-8"
+        text = start.decode(encoding, "replace").lstrip("\ufeff")
+        # Excel takes the delimiter from a line above the header.
+        above = re.match(rf'({LINE_END})*("?sep=([,;\t|])"?({LINE_END})+)?', text)
+        n_above, text = len(re.findall(LINE_END, above[0])), text[above.end() :]
+        if not text.strip():
+            raise ValueError("it is empty")
+        delimiter, names = _split_header(text, columns, above[3] or DELIMITERS)
+        if not all(found := _find(names, columns)):
+            _refuse_other_file(start if encoding == "utf-8" else text.encode(), open_file)
+            _refuse_other_header(text, names, columns, n_above)
+        if "\ufffd" in "".join(names):
+            raise ValueError(NOT_UNICODE)
+        self.schema = pa.schema([(name, pa.string()) for name in names])
+        numbers = [p[0] for p, c in zip(found, columns, strict=True) if p and not c.is_text]
+        decimal = "." if delimiter == "," else _find_decimal(_rows(text, delimiter), numbers)
+        self.form = Form(delimiter, decimal, encoding, n_above)
+
+    def _decompress(self, file):
+        return pa.CompressedInputStream(file, self.codec) if self.codec else file
+
+    def _start(self, file, names, on_malformed=None, **convert):
+        """Return a file as Arrow's functions take it, and how they are to read its columns."""
+        text, form = self._decompress(file), self.form
+        if form.encoding != "utf-8":
+            text = pa.transcoding_input_stream(text, form.encoding, "utf-8")
+        # Malformed rows have their numbers only where a single thread reads.
+        read = {"use_threads": not on_malformed, "block_size": BLOCK_SIZE}
+        parse = {"delimiter": form.delimiter, "invalid_row_handler": on_malformed}
+        convert |= {"include_columns": names, "decimal_point": form.decimal}
+        return (
+            pa.PythonFile(_Text(text), "r"),
+            pa.csv.ReadOptions(skip_rows=form.skip_rows, **read),
+            pa.csv.ParseOptions(newlines_in_values=True, **parse),
+            pa.csv.ConvertOptions(**convert),
         )
-        groups = range(file.num_row_groups)
-        self.group_sizes = np.array([file.metadata.row_group(n).num_rows for n in groups], "int64")
 
-    def batches(self, positions, row_groups=None):
-        groups = range(len(self.group_sizes)) if row_groups is None else row_groups
-        done, length = 0, self.group_sizes[groups].sum()
-        first = self.group_sizes[: groups.start].sum()
-        fields = [self.schema.field(position) for position in positions]
-        file = pa.parquet.ParquetFile(self._source.open())
-        for read in file.iter_batches(PARQUET_BATCH_SIZE, row_groups=[*groups]):
-            before, done = done, done + len(read)
-            columns = [
-                pc.cast(read.column(position), field.type)
-                for position, field in zip(positions, fields, strict=True)
-            ]
-            cells = pa.RecordBatch.from_arrays(columns, schema=pa.schema(fields))
-            percent = 100 * done // length - 100 * before // length
-            yield np.arange(first + before + 1, first + done + 1), cells, [], percent
+    def read(self, names, columns):
+        """Return some columns if Arrow itself reads all their cells, in a third of the time."""
+        kinds = [pa.string() if column.is_text else pa.float64() for column in columns]
+        missing = set.intersection(*(set(column.missing) for column in columns))
+        convert = {"column_types": dict(zip(names, kinds, strict=True)), "null_values": [*missing]}
+        with contextlib.suppress(pa.ArrowInvalid):
+            return pa.csv.read_csv(*self._start(self._open(), names, **convert))
+
+    def batches(self, names=()):
+        """Yield row numbers, all or some columns, the malformed rows, and how much was read."""
+        malformed, done, file = collections.deque(), 0, self._open()
+
+        def keep(row):
+            malformed.append((row.number - 1 - self.form.skip_rows, row.text))
+            return "skip"
+
+        arguments = self._start(file, names, keep, default_column_type=pa.string())
+        try:
+            for cells in pa.csv.open_csv(*arguments):
+                ahead = [number for number, _ in [*malformed]]  # The reader is ahead.
+                numbers = np.arange(done + 1, done + len(cells) + len(ahead) + 1)
+                numbers = numbers[~np.isin(numbers, ahead)][: len(cells)]
+                done, passed = int(numbers[-1]) if len(numbers) else done, []
+                while malformed and malformed[0][0] <= done + 1:
+                    passed.append(self._explain(*malformed.popleft()))
+                    done = max(done, passed[-1][0])
+                yield numbers, cells, passed, 100 * file.tell() // (file.size() or 1)
+        except pa.ArrowInvalid as error:
+            reason = f"behind row {done}, a row has more than {BLOCK_SIZE / 2**20:g} MB; "
+            reason += "perhaps a quote is opened there and not closed"
+            if "Empty CSV" not in str(error):  # It is a header without a line end.
+                raise ValueError(NOT_UNICODE if "UTF8" in str(error) else reason) from error
+        schema = pa.schema([(name, pa.string()) for name in names or self.schema.names])
+        rest = [self._explain(*row) for row in malformed]
+        yield np.arange(0), pa.RecordBatch.from_pylist([], schema), rest, 100
+
+    def _explain(self, number, text):
+        """Return a row with a wrong number of cells."""
+        cells = next(_rows(text, self.form.delimiter), [])[: len(self.schema)]
+        reason = f"received '{_show(text, 200)}', allowed are {len(self.schema)} cells"
+        return number, reason + _count_lines(text), cells
+
+
+class _Text(io.RawIOBase):
+    """A text in blocks that never end between CR and LF.
+
+    Arrow drops an LF at the beginning of a block after a CR at the end of the one before, also
+    where both are inside a quoted cell.
+    """
+
+    def __init__(self, stream):
+        self._stream, self._rest = stream, b""
+
+    def readable(self):
+        """Say that it can be read."""
+        return True
+
+    def read(self, size):
+        """Return up to `size` bytes."""
+        block = self._rest + self._stream.read(size - len(self._rest))
+        self._rest = b"\r" if len(block) > 1 and block.endswith(b"\r") else b""
+        return block[: len(block) - len(self._rest)]
+
+
+def locate(data):
+    """Return where a table is: a URL as it is, a path as an absolute one.
+
+    A relative path is looked for in the working directory, then beside the scripts, so that the
+    project's own table is found from any folder.
+    """
+    if "://" in data:
+        return data
+    # os.path.exists is False for a name that is too long, while Path.exists raises an error.
+    return str(Path(data).resolve() if os.path.exists(data) else PROJECT / data)
+
+
+def filesystem(location):
+    """Return the `pyarrow.fs.FileSystem` of an absolute path or a URL, and the path in it."""
+    if "://" in location:
+        return pa.fs.FileSystem.from_uri(location)
+    return pa.fs.LocalFileSystem(), location
+
+
+def is_text(kind):
+    """Tell whether an Arrow type is text, also as a dictionary of texts."""
+    kind = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return kind in (pa.string(), pa.large_string(), pa.string_view())
+
+
+def _is_allowed(kind, column):
+    """Tell whether a column may have an Arrow type."""
+    number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
+    is_flag = column.is_text and pa.types.is_boolean(kind)
+    return number or is_flag or is_text(kind) or pa.types.is_null(kind)
+
+
+def _download(url):
+    """Copy what a web server sends to a temporary file, which goes when it is closed."""
+    file = tempfile.TemporaryFile()  # noqa: SIM115 (the caller reads it)
+    with urllib.request.urlopen(url, timeout=DOWNLOAD_TIMEOUT) as response:
+        shutil.copyfileobj(response, file)
+        length = int(response.headers.get("Content-Length") or file.tell())
+    if file.tell() != length:
+        raise OSError(f"the server sent {file.tell()} of {length} bytes")
+    return file
+
+
+def _rows(text, delimiter):
+    """Return an iterator over the rows of a text that are not blank."""
+    return filter(None, csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
+
+
+def _split_header(text, columns, delimiters):
+    """Return the delimiter by which most needed names are found, or else most names, and these."""
+    headers = [(next(_rows(text, each), [""]), each) for each in delimiters]
+    names, delimiter = max(headers, key=lambda h: (sum(map(bool, _find(h[0], columns))), len(h[0])))
+    return delimiter, names
+
+
+def _find_decimal(rows, numbers):
+    """Return the decimal sign of the numbers in the rows behind a header."""
+    n_names = len(next(rows))
+    cells = [row[n].strip(BLANKS) for row in rows if len(row) == n_names for n in numbers]
+    has_comma = any(re.fullmatch(DECIMAL_COMMA, cell) for cell in cells)
+    return "," if has_comma and not any("." in cell for cell in cells) else "."
+
+
+def _refuse_other_file(start, open_file):
+    """Raise a ValueError that says what a file is, if it is known."""
+    start = start.lstrip(b"\xef\xbb\xbf \t\r\n")
+    for pattern, (kind, hint) in OTHER_FILES.items():
+        if re.match(pattern, start, re.DOTALL):
+            names = _members(open_file()) if kind == "an archive" else []
+            kind += f" of {_show(', '.join(names))}" if names else ""
+            raise ValueError(f"it is {kind}, allowed are CSV and Parquet: {hint}")
+
+
+def _members(file):
+    """Return the names of the files in an archive, as far as Python reads it."""
+    with contextlib.suppress(Exception):  # A damaged archive raises an error of any kind.
+        return tarfile.open(fileobj=file).getnames()
+    with contextlib.suppress(Exception):
+        return zipfile.ZipFile(file).namelist()
+    return []
+
+
+def _refuse_other_header(text, names, columns, n_above):
+    """Raise a ValueError that says what stands where the header belongs, if it is known."""
+    lines = text.splitlines()[:20]
+    for number, line in enumerate(lines, n_above + 1):
+        if all(_find(_split_header(line, columns, DELIMITERS)[1], columns)):
+            raise ValueError(f"its header is line {number}: remove the lines above it")
+    words = [line.split() for line in lines if line.strip()]
+    if len(names) <= 2 < min(map(len, words)) and _are_numbers(words[-1]):
+        raise ValueError("it separates its cells by blanks, allowed are ',', ';', tabs and '|'")
+    cells, needed = re.findall(r'[^,;\t|\s"]+', lines[0]), [column.name for column in columns]
+    if _are_numbers(cells) and not _are_numbers(needed):
+        reason = "the first line has numbers where the names of the columns belong"
+        raise ValueError(f"{reason}; received {_show(lines[0])}")
+
+
+def _are_numbers(texts):
+    """Tell whether most texts are numbers."""
+    found = [bool(re.fullmatch(r"[+-]?[\d.,]+([eE].+)?", text)) for text in texts]
+    return 2 * sum(found) > len(found)
+
+
+def _find_faults(columns, numbers, cells, X, wrong, malformed):
+    """Return tables of the column, row and text of each fault, and the reason of the first one."""
+    found = [pd.DataFrame(malformed, columns=["row", "reason", "text"]).assign(n=-1, text="")]
+    for n in map(int, np.flatnonzero(wrong.any(axis=1))):
+        texts = _to_texts(cells.column(n), wrong[n])
+        reason = _explain(columns[n], texts[0], X.iloc[wrong[n].argmax(), n])
+        reason += _recognize(texts[0]) + _count_lines(texts[0])
+        found.append(pd.DataFrame({"n": n, "row": numbers[wrong[n]], "text": texts}))
+        found[-1]["reason"] = reason
+    return [each for each in found if len(each)]
+
+
+def _refuse_rows(table, faults, n_rows):
+    """Refuse a table because of its wrong cells and rows, and say what helps."""
+    parts, groups = [], [group for _, group in faults.groupby("n")]
+    for group in sorted(groups, key=lambda group: group["row"].iloc[0]):
+        n, row, reason = group.iloc[0][["n", "row", "reason"]]
+        place = f"column {table.columns[n].name!r}, row" if n >= 0 else "row"
+        count = f" (in {len(group)} rows)" if len(groups) > 1 and len(group) > 1 else ""
+        parts.append(f"{place} {row}{'' if parts else f' of {table.data}'}: {reason}{count}")
+    parts, n_invalid = _first_five(parts), faults["row"].nunique()
+    parts += [f"{n_invalid} of {n_rows} rows are invalid"] if n_invalid > 1 else []
+    cells = faults[faults["n"] >= 0]
+    texts = {*cells["text"]}
+    missing = {t for t in texts if re.fullmatch(STANDS_FOR_MISSING, t.strip(BLANKS))}
+    if any(
+        re.search(r"(?<!\d)[^\W\d_]", text) and not _recognize(text) for text in texts - missing
+    ):
+        parts.append("a column of texts belongs in CATEGORIES in wine/dataset.py")
+    if missing:
+        empty = cells["n"][cells["text"].isin(missing)].unique()
+        names = [table.schema.names[table.positions[n]] for n in empty]
+        texts = {*table.columns[0].missing, *(text.strip(BLANKS) for text in missing)}
+        texts = ", ".join(f'"{text}"' for text in sorted(texts))
+        parts.append(f"MISSING = [{texts}] in wine/dataset.py keeps these rows")
+        command = _dropna(table, names, sorted(missing))
+        parts.append(f"this leaves out the rows with empty cells: {command}")
+    table.refuse("; ".join(parts))
+
+
+def _dropna(table, names, missing):
+    """Return the command that copies a table without the rows in which columns are empty."""
+    form, path, separator, modules = table.form, _quote(table.location), "", "pandas as pd"
+    read = f"pd.read_parquet({path})"
+    if table.codec:  # pandas reads Zstandard with a module of its own only.
+        path, modules = f"pa.input_stream({path}, {table.codec!r})", f"{modules}, pyarrow as pa"
+    if form:
+        separator = f", sep={form.delimiter!r}" if form.delimiter != "," else ""
+        read = f"pd.read_csv({path}, dtype=str{separator}"
+        read += f", skiprows={form.skip_rows}" if form.skip_rows else ""
+        read += f", encoding={form.encoding!r}, on_bad_lines='skip')"
+    read += f".replace({missing}, None)" if any(missing) else ""
+    drop = f"dropna(subset=[{', '.join(map(_quote, names))}])"
+    write = f"to_csv('complete.csv'{separator}, index=False)"
+    return f'python -c "import {modules}; {read}.{drop}.{write}"'
 
 
 def _find(names, columns):
     """Return for each column the positions at which it may be: by its name, or else by `_fold`."""
-    exact, folded = _positions(names), {}
-    if any(each.name not in exact for each in columns):
-        folded = _positions(map(_fold, names))
+    exact, folded = {}, {}
+    for n, name in enumerate(names):
+        exact.setdefault(name, []).append(n)
+    if any(column.name not in exact for column in columns):
+        for n, name in enumerate(names):
+            folded.setdefault(_fold(name), []).append(n)
     return [exact.get(each.name) or folded.get(_fold(each.name), []) for each in columns]
 
 
-def _positions(names):
-    """Return the positions of each name."""
-    positions = collections.defaultdict(list)
-    for position, name in enumerate(names):
-        positions[name].append(position)
-    return positions
-
-
 def _fold(name):
-    """Return a name without regard to case, blanks around it, and what stands for a blank."""
-    return re.sub(r"[\s_.-]+", " ", name).strip().casefold()
+    """Return a name without regard to case, signs without a width, and what stands for a blank."""
+    name = re.sub("[\xad\u200b-\u200f\u2060\ufeff]", "", name)
+    return re.sub(r"[\s_.\-\u2010\u2011]+", " ", name).strip().casefold()
 
 
-def _dropna(location, form, names):
-    """Return the command that copies a table without the rows in which columns are empty."""
-    read = f"pd.read_parquet({location!r}"
-    if form:
-        read = f"pd.read_csv({location!r}"
-        read += f", sep={form.delimiter!r}" if form.delimiter != "," else ""
-        read += ", decimal=','" if form.decimal == "," else ""
-        read += ", encoding='utf-16'" if form.encoding == "UTF-16" else ""
-    write = f"dropna(subset={names}).to_csv('complete.csv', index=False)"
-    return f'python -c "import pandas as pd; {read}).{write}"'
+def _convert(cells, column, form):
+    """Return the values of a column, and which of its cells are not allowed."""
+    limit = MAX_INTEGER if pa.types.is_integer(cells.type) else MAX_NUMBER
+    # Of the numbers that Arrow has read from text, only what it has taken for a null is missing.
+    missing = np.array(pc.is_null(cells, nan_is_null=form is None)) & bool(column.missing)
+    if column.is_text or is_text(cells.type):
+        cells = pc.cast(cells, pa.string())
+        if column.is_text or column.missing:
+            cells = pc.utf8_trim(cells, BLANKS)
+            missing |= np.array(pc.is_in(cells, pa.array(column.missing, pa.string())))
+            cells = pc.if_else(pa.array(missing), None, cells)
+    if column.is_text:
+        is_empty = np.array(pc.fill_null(pc.equal(cells, ""), True))
+        return cells.to_pandas(), is_empty & ~missing
+    values = _to_floats(cells, form.decimal if form else ".")
+    return values, ~(missing | (np.abs(values) <= limit))
+
+
+def _to_floats(cells, decimal):
+    """Return the numbers of a column, NaN where a cell is none."""
+    if is_text(cells.type):
+        if decimal == ",":
+            cells = pc.replace_substring(pc.replace_substring(cells, ".", "?"), ",", ".")
+        try:  # It takes nan and inf, too, but these are not finite.
+            cells = pc.cast(cells, pa.float64())
+        except pa.ArrowInvalid:  # Some text is not a number, or has signs around it.
+            cells = pc.replace_substring(pc.utf8_trim(cells, BLANKS), "\u2212", "-")
+            cells = pc.if_else(pc.match_substring_regex(cells, f"^({NUMBER})$"), cells, None)
+    return pc.cast(cells, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
+
+
+def _to_texts(column, chosen):
+    """Return some cells of a column as a CSV file shows them."""
+    column = column.filter(pa.array(chosen))
+    # Lists and the like have no text.
+    with contextlib.suppress(pa.ArrowNotImplementedError, pa.ArrowInvalid):
+        column = pc.cast(column, pa.string())
+    return ["" if cell is None else str(cell) for cell in column.to_pylist()]
+
+
+def _explain(column, text, value):
+    """Return why a cell is not allowed."""
+    allowed = "a text" if column.is_text else "a finite number"
+    if not column.is_text and np.isfinite(value):
+        limit = MAX_NUMBER if abs(value) > MAX_NUMBER else MAX_INTEGER
+        allowed += f" from -{limit} to {limit}".replace("e+", "e")
+    allowed = " or ".join([allowed, *map(repr, column.missing)])
+    return f"received '{_show(text, 200)}', allowed is {allowed}"
+
+
+def _recognize(text):
+    """Say what a text is that is not a number, if it is known."""
+    kinds = [kind for form, kind in OTHER_CELLS.items() if re.fullmatch(form, text.strip(BLANKS))]
+    return f", and this is {kinds[0]}" if kinds else ""
+
+
+def _count_lines(text):
+    """Say how many lines of the file the cells of a row take, if a quoted one holds line ends."""
+    n_ends = len(re.findall(LINE_END, text))
+    return f"; a quote holds {n_ends + 1} lines of the file together" if n_ends else ""
+
+
+def _first_five(columns):
+    """Return the first five texts, and how many more there are."""
+    more = [f"and {len(columns) - 5} more columns"] if len(columns) > 5 else []
+    return columns[:5] + more
+
+
+def _show(text, length=300):
+    """Return the beginning of a text, in which signs that cannot be seen are escaped."""
+    return repr(text if len(text) <= length else f"{text[:length]}...")[1:-1]
+
+
+def _quote(text):
+    """Return a text for a command in double quotes, as Python and shells read it."""
+    return "'" + re.sub(r"""["'$`!\\\r\n]""", lambda sign: f"\\x{ord(sign[0]):02x}", text) + "'"

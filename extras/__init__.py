@@ -1,0 +1,1 @@
+"""What people need later: sweep, promote and score; the core does without this folder."""

@@ -1,0 +1,317 @@
+"""Promote a model: make it the champion of a name, if it is better than today's champion.
+
+mlflow run . --env-manager local -e promote -P model=runs:/<ID>/model -P name=wine-quality
+python -m extras.promote models:/wine-quality@previous wine-quality true
+"""
+
+from wine import process
+
+if __name__ == "__main__":
+    process.report_errors()  # The imports take seconds, in which Ctrl-C may come.
+
+import argparse
+import functools
+import re
+import sys
+
+from sklearn import metrics
+from sklearn.base import is_classifier
+
+import mlflow
+import numpy as np
+import pandas as pd
+from mlflow.entities import LoggedModelInput, ViewType
+from mlflow.exceptions import MlflowException
+
+from extras import figures, trainings
+from extras.models import load
+from extras.process import uninterrupted
+from wine import UserError, cli, dataset, evaluation, report, tracking
+
+NOT_PROMOTED = 3  # exit status
+N_RESAMPLES = 1000
+MIN_ROWS = 30  # With fewer, an interval by resampling them is worth little.
+
+
+def compare(challenger, champion, X, y):
+    """Compare two fitted estimators on the same rows, by a paired bootstrap over these rows.
+
+    Parameters
+    ----------
+    challenger, champion : scikit-learn regressors, or classifiers that know the same classes
+        Fitted.
+    X : DataFrame, shape (n_rows, n_features)
+        Rows that neither has seen in training.
+    y : Series, shape (n_rows,)
+        Their target.
+
+    Returns
+    -------
+    scores : dict
+        The metric of the `challenger` and the `champion` (rmse, or the average precision), and the
+        `gain`, which is positive where the challenger is better, with the ends `gain_low` and
+        `gain_high` of its 95 % percentile interval (Efron and Tibshirani, An Introduction to the
+        Bootstrap, 1993, chapter 13).
+    gains : ndarray, shape (N_RESAMPLES,)
+        The gain on each resample.
+    """
+    y, rows, rng = y.to_numpy(), np.arange(len(y)), np.random.default_rng(42)
+    predict, score = "predict", metrics.root_mean_squared_error
+    if is_classifier(challenger):
+        predict = "predict_proba"
+        score = functools.partial(evaluation.average_precision, challenger)
+    answers = [getattr(estimator, predict)(X) for estimator in (challenger, champion)]
+
+    def gain(rows):
+        # Rows of one class cannot tell a classifier from another.
+        if is_classifier(challenger) and len(np.unique(y[rows])) == 1:
+            return 0.0
+        scores = [score(y[rows], answer[rows]) for answer in answers]
+        return evaluation.main_metric(challenger).sign * (scores[0] - scores[1]) + 0.0  # no -0.0
+
+    gains = np.array([gain(rng.choice(rows, len(rows))) for _ in range(N_RESAMPLES)])
+    low, high = np.percentile(gains, [2.5, 97.5])
+    scores = {"challenger": score(y, answers[0]), "champion": score(y, answers[1])}
+    scores |= {"gain": gain(rows), "gain_low": low, "gain_high": high}
+    return {key: float(value) for key, value in scores.items()}, gains
+
+
+def load_split(estimator, data):
+    """Return the split of a table by the first script that trains models of an estimator's kind."""
+    for script in map(trainings.load, trainings.SCRIPTS):
+        if is_classifier(script.build(**trainings.defaults(script))) == is_classifier(estimator):
+            return script.load_split(data)
+    raise UserError(f"model: no script trains a model of the kind of {evaluation.name(estimator)}")
+
+
+def describe_task(columns, classes):
+    """Return in words from what a model predicts, and what: models are compared at one task."""
+    kind = f"a classifier of {', '.join(map(str, classes))}" if len(classes) else "a regressor"
+    return f"a model of the columns {', '.join(columns)}", kind
+
+
+def training_hashes(model, parameter, task):
+    """Return the hashes of the rows that a model was trained on, if it can be judged at a task."""
+    said = f"{parameter}: {model.uri}"
+    own = describe_task(model.columns, getattr(model.estimator, "classes_", []))
+    for received, allowed in zip(own, task, strict=True):
+        if received != allowed:
+            raise UserError(f"{said} is {received}, allowed is {allowed}")
+    try:  # The model, its run or the artifact may be deleted, or in another store.
+        run_id = mlflow.get_logged_model(model.model_id).source_run_id
+        file = f"runs:/{run_id}/{tracking.TRAINING_ROWS}"
+        return np.load(mlflow.artifacts.download_artifacts(file))
+    except (MlflowException, OSError) as error:
+        unknown = f"was trained on {dataset.NOUN}s that nobody knows: its run has no"
+        raise UserError(f"{said} {unknown} {tracking.TRAINING_ROWS} in this store") from error
+
+
+def select_unseen(split, seen, estimator, data):
+    """Return the rows of a table without those that were seen in training, and without copies.
+
+    Parameters
+    ----------
+    split : wine.dataset.Split
+        The table. The test rows come first, so that a model of this split is judged by its unseen
+        test rows.
+    seen : ndarray of uint64
+        The hashes of the rows that were seen.
+    estimator : scikit-learn regressor or classifier
+        All its classes have to be among the rows.
+    data : str
+        The table's path or URL, for the error message.
+
+    Returns
+    -------
+    X : DataFrame, shape (n_unseen, n_features)
+    y : Series, shape (n_unseen,)
+    key : str
+        A hash of all these rows, whatever their order.
+    """
+    X, y = pd.concat([split.X_test, split.X_train]), pd.concat([split.y_test, split.y_train])
+    hashes = dataset.hash_rows(X.sort_index()).loc[X.index]
+    unseen = ~hashes.isin(seen) & ~hashes.duplicated()
+    X, y, key = X[unseen], y[unseen], f"{hashes[unseen].sum():016x}"
+    received = f"data: received {dataset.count(len(y), 'unseen')} in {data}"
+    if len(y) < MIN_ROWS:
+        raise UserError(f"{received}, allowed are {MIN_ROWS} different ones or more to judge by")
+    if missing := {*getattr(estimator, "classes_", [])} - {*y}:
+        raise UserError(f"{received}, none of them of the class {min(missing)}, allowed are some")
+    return X, y, key
+
+
+def find_champion(name):
+    """Return the version that is the champion of a name, or None."""
+    found = mlflow.MlflowClient().search_registered_models(f"name = '{name}'")
+    aliases = found[0].aliases if found else {}
+    return str(aliases["champion"]) if "champion" in aliases else None
+
+
+def register(model_id, name, compared, description):
+    """Register a model once, make it the champion, and the champion of before the previous one.
+
+    Parameters
+    ----------
+    model_id : str
+        MLflow's ID of the model.
+    name : str
+        The name of the registered model.
+    compared : str or None
+        The version of the champion that it was compared with. If there is another one meanwhile,
+        nothing is moved, and a `UserError` says so.
+    description : str
+        What MLflow's UI shows with the version.
+
+    Returns
+    -------
+    str
+        The model's version.
+    """
+    client, source = mlflow.MlflowClient(), f"models:/{model_id}"
+    found = client.search_model_versions(f"name = '{name}'")
+    versions = [int(each.version) for each in found if each.source == source]
+    version = str(min(versions) if versions else mlflow.register_model(source, name).version)
+    # MLflow cannot move an alias on a condition. Another promotion may have moved it to this model.
+    if find_champion(name) not in (compared, version):
+        if not versions:
+            client.delete_model_version(name, version)
+        raise UserError(f"name: {name} has got another champion meanwhile; promote again")
+    if compared:
+        client.set_registered_model_alias(name, "previous", compared)
+    client.set_registered_model_alias(name, "champion", version)
+    client.update_model_version(name, version, description)
+    if not client.get_registered_model(name).description:
+        about = f"These models predict {dataset.TARGET}. Serve the version champion"
+        client.update_registered_model(name, f"{about}; previous was the champion before it.")
+    return version
+
+
+def count_challengers(name, key, challenger):
+    """Count the other challengers of a name that these rows have judged, in all experiments."""
+    runs = mlflow.search_runs(
+        search_all_experiments=True,
+        filter_string=f"params.name = '{name}' and tags.judged_by = '{key}'",
+        run_view_type=ViewType.ALL,  # Deleted ones have judged, too.
+        output_format="list",
+    )
+    return len({run.data.tags["challenger"] for run in runs} - {challenger.model_id})
+
+
+def model_name(text):
+    """Convert the name of a registered model, which has to fit into an address."""
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9_.-]{0,199}", text):
+        allowed = "letters, digits, '_', '.' and '-', at most 200"
+        raise argparse.ArgumentTypeError(f"received {text!r}, allowed are {allowed}")
+    return text
+
+
+def read_params():
+    """Read the parameters from the command line, in the order in which MLproject passes them."""
+    parser = cli.Parser(__doc__)
+    parser.require("model", str, "address of the challenger: runs:/ or models:/")
+    parser.require("name", model_name, "name of the registered model")
+    parser.add("force", cli.choice("false", "true"), "false", "promote it in any case?")
+    parser.add("data", str, dataset.DATA, "path or URL of the table")
+    return parser.read()
+
+
+def load_both(params):
+    """Load the challenger, the champion's version and the champion, and the rows to judge them by.
+
+    Without a champion, or where force=true replaces one that cannot be compared, the champion is
+    None.
+    """
+    name, data, champion = params["name"], params["data"], None
+    version, challenger = find_champion(name), load(params["model"])
+    estimator, split = challenger.estimator, load_split(challenger.estimator, data)
+    classes = sorted(split.y_train.unique()) if is_classifier(estimator) else []
+    task = describe_task(split.X_test.columns, classes)
+    seen = training_hashes(challenger, "model", task)
+    if version:
+        try:
+            found = load(f"models:/{name}/{version}", "champion")
+            seen = np.concatenate([seen, training_hashes(found, "champion", task)])
+            champion = found
+        except UserError as error:
+            if params["force"] == "false":
+                raise UserError(f"{error}; force=true replaces it") from error
+            print(error, file=sys.stderr)
+    return challenger, version, champion, split, select_unseen(split, seen, estimator, data)
+
+
+def print_promotion(name, version, previous, by_force):
+    """Print which versions are the champion and the previous one, and the next commands."""
+    uri, local = f"models:/{name}@champion", "--env-manager local"
+    score = f"mlflow run . -e score {local} -P model={uri} -P input=predict.csv"
+    process.print_text(
+        f"""{"Promoted by force=true" if by_force else "Promoted"}: \
+version {version} of {name} is the champion\
+{f", version {previous} is the previous one" if previous else ""}
+
+Serve the champion, score a table with it, see the versions:
+
+mlflow models serve -m {uri} {local} --port 5001
+
+mkdir -p out && {score} -P output=out/scored.csv
+
+{report.start_command()}{report.model_url(name)}
+"""
+    )
+
+
+def main():
+    """Compare the challenger with today's champion, move the aliases, record."""
+    params = read_params()
+    name = params["name"]
+    with tracking.one_line_errors("name: MLflow's registry cannot be used"), tracking.fail_fast():
+        challenger, version, champion, split, (X, y, key) = load_both(params)
+        n_before = count_challengers(name, key, challenger)
+    if champion and champion.model_id == challenger.model_id:
+        process.print_text(f"Not promoted: it is the champion of {name} already")
+        return
+
+    estimator = challenger.estimator
+    opponent = champion.estimator if champion else evaluation.baseline(estimator, split)
+    scores, gains = compare(estimator, opponent, X, y)
+    is_better = scores["gain_low"] > 0 and (champion or not version)
+    is_promoted = is_better or params["force"] == "true"
+    kind, metric = evaluation.name(estimator), evaluation.main_metric(estimator)
+    rival = f"version {version} of {name}" if champion else "the baseline"
+    comparison = (
+        f"{metric.name} on {dataset.count(len(y), 'unseen')}: challenger "
+        f"{scores['challenger']:.4f}, {rival} {scores['champion']:.4f}\n"
+        f"Gain of the challenger: {scores['gain']:+.4f}, 95 % interval {scores['gain_low']:+.4f} "
+        f"to {scores['gain_high']:+.4f}\n"
+        f"Challengers of {name} that these {dataset.NOUN}s have judged before: {n_before}\n"
+    )
+    description = comparison.replace("\n", "\n\n") + f"{kind} {challenger.uri}"
+
+    run_name = f"Promotion of {kind} to {name}{'' if is_promoted else ', not promoted'}"
+    run_name = tracking.run_name(run_name)
+    with tracking.recording(), mlflow.start_run(run_name=run_name), tracking.killed_by_interrupts():
+        mlflow.log_params(tracking.new_params(params))
+        _, judges = tracking.datasets(split._replace(X_test=X, y_test=y), params["data"])
+        for model in filter(None, (challenger, champion)):
+            mlflow.log_input(judges, "test", model=LoggedModelInput(model.model_id))
+        mlflow.log_metrics({f"{metric.name}_{each}": value for each, value in scores.items()})
+        mlflow.log_metric("challengers_before", n_before)
+        figure = figures.comparison(scores, gains, metric, f"{kind} against {rival}")
+        mlflow.log_figure(figure, "comparison.png")
+        mlflow.set_tags({"challenger": challenger.model_id, "judged_by": key})
+        mlflow.set_tags({"compared_with": rival, "mlflow.note.content": description})
+        if is_promoted:
+            with uninterrupted():
+                promoted = register(challenger.model_id, name, version, description)
+        mlflow.set_tag("promoted", str(bool(is_promoted)).lower())
+        picture = report.artifact_url("comparison.png")
+
+    process.print_text(f"{comparison}See them side by side: {picture}\n")
+    if not is_promoted:
+        refused = "Not promoted: its gain may be chance, or is none"
+        process.print_text(f"{refused}; force=true promotes in any case")
+        sys.exit(NOT_PROMOTED)
+    print_promotion(name, promoted, version, by_force=not is_better)
+
+
+if __name__ == "__main__":
+    process.run(main)

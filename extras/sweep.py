@@ -1,0 +1,199 @@
+"""Search for good parameters of a training: evaluate many candidates, then train with the best.
+
+mlflow run . --env-manager local -e sweep -P model=main -P trials=50
+python -m extras.sweep huber 50
+"""
+
+from wine import process
+
+if __name__ == "__main__":
+    process.report_errors()  # The imports take seconds, in which Ctrl-C may come.
+
+import contextlib
+import signal
+import sys
+import time
+import warnings
+from concurrent.futures import BrokenExecutor
+
+from sklearn.base import is_classifier
+from sklearn.exceptions import ConvergenceWarning
+from sklearn.model_selection import ParameterSampler
+
+import mlflow
+import numpy as np
+import pandas as pd
+from joblib import Parallel, cpu_count, delayed
+from mlflow.entities import Metric, Param
+from threadpoolctl import threadpool_limits
+
+from extras import figures, trainings
+from extras.process import progress, uninterrupted
+from wine import UserError, cli, dataset, evaluation, report, tracking
+
+
+def sample_candidates(defaults, search, n_candidates, seed):
+    """Return the defaults, then sampled parameters as Python's own types, none of them twice.
+
+    What a distribution yields is rounded so that it is easy to type; what is listed stays as it is.
+    They are fewer when it is as good as certain that there are no more: a single one left among n
+    would be missed with a probability of exp(-20).
+    """
+    random_state = np.random.RandomState(seed)
+    # A value may be a list, which cannot be a key.
+    candidates, repeated = {repr(defaults): defaults}, 0
+    while len(candidates) < n_candidates and repeated <= 20 * len(candidates):
+        (sample,) = ParameterSampler(search, 1, random_state=random_state)
+        for name, value in sample.items():
+            sample[name] = value.item() if isinstance(value, np.generic) else value
+            if isinstance(sample[name], float) and hasattr(search[name], "rvs"):
+                sample[name] = float(f"{value:.3g}")
+        candidate = defaults | sample
+        repeated = repeated + 1 if repr(candidate) in candidates else 0
+        candidates.setdefault(repr(candidate), candidate)
+    return list(candidates.values())
+
+
+def evaluate_candidate(number, estimator, folds):
+    """Cross-validate one candidate in a worker; return its number, start, metrics and tags."""
+    start = int(time.time() * 1000)
+    # With one thread, the last digits do not depend on how many processes share the machine.
+    with warnings.catch_warnings(record=True) as caught, threadpool_limits(1):
+        warnings.simplefilter("always")
+        try:
+            cv = evaluation.score_folds(estimator, folds)
+        except ValueError as error:
+            return number, start, {}, {"error": str(error).splitlines()[0]}
+    converged = not any(issubclass(each.category, ConvergenceWarning) for each in caught)
+    metrics = cv.summarize() | {"fit_time": cv.fit_time}
+    return number, start, metrics, {"converged": str(converged).lower()}
+
+
+def log_trial(number, name, params, start, metrics, tags):
+    """Log one candidate as a run below the active one; `mlflow.start_run` would start it now."""
+    parent, client = mlflow.active_run(), mlflow.MlflowClient()
+    origin = ("mlflow.user", "mlflow.source.")
+    tags = tags | {key: text for key, text in parent.data.tags.items() if key.startswith(origin)}
+    tags |= {"mlflow.parentRunId": parent.info.run_id, "trial": str(number)}
+    run_id = client.create_run(parent.info.experiment_id, start, tags, name).info.run_id
+    params = [Param(key, str(value)) for key, value in params.items()]
+    client.log_batch(run_id, [Metric(*each, start, 0) for each in metrics.items()], params)
+    client.set_terminated(run_id, "FAILED" if "error" in tags else "FINISHED")
+
+
+def evaluate_all(candidates, estimators, folds, jobs, rows):
+    """Evaluate candidates in processes, log each that is done, and append it to `rows`."""
+    task = delayed(evaluate_candidate)
+    tasks = [task(number, estimator, folds) for number, estimator in enumerate(estimators)]
+    # joblib warns of the tasks that Ctrl-C cuts short.
+    warnings.filterwarnings("ignore", category=UserWarning, module="joblib")
+    # Ctrl-C reaches all processes of a terminal, but only this one may react, which ends the
+    # others. They start in the next line, and go on to ignore what is ignored when they start.
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    results = Parallel(jobs, return_as="generator_unordered", batch_size=1)(tasks)
+    signal.signal(signal.SIGINT, handler)
+    try:
+        with contextlib.closing(results):
+            for number, start, metrics, tags in progress(results, len(tasks), "trials"):
+                name = evaluation.describe(estimators[number], candidates[number])
+                with uninterrupted():  # A run that was begun has to be ended.
+                    log_trial(number, name, candidates[number], start, metrics, tags)
+                    rows.append({"trial": number} | candidates[number] | metrics | tags)
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"{len(rows)} of {len(tasks)} candidates are recorded") from None
+    except BrokenExecutor as error:
+        raise UserError(
+            f"jobs: one of {jobs} processes was killed, as happens when the memory is full; "
+            f"fewer jobs need less. {len(rows)} of {len(tasks)} candidates are recorded"
+        ) from error
+
+
+def log_table(rows, script, metric):
+    """Log the table of the candidates and its plot; return the table and the number of the best."""
+    score, params = f"cv_{metric.name}", trainings.defaults(script)
+    columns = ["trial", *params, score, f"{score}_std", "fit_time", "converged", "error"]
+    table = pd.DataFrame(rows, columns=columns, dtype=object).set_index("trial").sort_index()
+    mlflow.log_text(table.to_csv(), "candidates.csv")
+    evaluated = table[table["error"].isna()]
+    if evaluated.empty:
+        return table, None
+    best = (metric.sign * evaluated[score].astype(float)).idxmax()  # the first of equal ones
+    figure = figures.candidates(evaluated, [*script.SEARCH], metric, best)
+    mlflow.log_figure(figure, "candidates.png")
+    return table, best
+
+
+def charts_url(names, metric):
+    """Store the view of the active run's candidates, and return the address of its charts."""
+    run_id, score = mlflow.active_run().info.run_id, f"cv_{metric.name}"
+    charts, y = [report.parallel_chart(names, [score])], {"key": score, "type": "METRIC"}
+    for name in names:
+        x = {"key": name, "type": "PARAM"}
+        charts.append({"type": "SCATTER", "uuid": f"scatter-{name}", "xaxis": x, "yaxis": y})
+    columns = [f"metrics.`{score}`", *(f"params.`{name}`" for name in names)]
+    children = f"tags.`mlflow.parentRunId` = '{run_id}'"
+    state = report.table_view(columns, children, columns[0], metric.ascending)
+    state |= report.charts_view("Trials", charts)
+    return report.runs_url(compareRunsMode="CHART", **report.store_view(f"sweep-{run_id}", state))
+
+
+def read_params():
+    """Read the parameters from the command line, in the order in which MLproject passes them."""
+    parser = cli.Parser(__doc__)
+    parser.add("model", cli.choice(*trainings.SCRIPTS), "main", "entry point of the training")
+    parser.add("trials", cli.integer(1), 50, "candidates, the defaults among them")
+    parser.add("seed", cli.integer(0), 42, "seed of the candidates")
+    parser.add("jobs", cli.integer(1, optional=True), None, "processes, at most one a core")
+    parser.add("data", str, dataset.DATA, "path or URL of the table")
+    return parser.read()
+
+
+def print_best(table, best, metric, split):
+    """Print the score of the best candidate beside that of the defaults, and how many failed."""
+    columns, n_failed = [f"cv_{metric.name}", f"cv_{metric.name}_std"], table["error"].count()
+    if n_failed:
+        failed = f"{n_failed} of {len(table)} candidates failed"
+        print(f"{failed}: see the run's candidates.csv", file=sys.stderr)
+    score, default = ("{:.4f} ±{:.4f}".format(*table.loc[n, columns]) for n in (best, 0))
+    process.print_text(
+        f"Best of {len(table) - n_failed} candidates by {evaluation.describe_folds(split)}: "
+        f"{metric.name} {score}, with the defaults {default}"
+    )
+
+
+def main():
+    """Sample the candidates, evaluate each in a run of its own, train with the best."""
+    params = read_params()
+    script = trainings.load(params["model"])
+    split, defaults = script.load_split(params["data"]), trainings.defaults(script)
+    candidates = sample_candidates(defaults, script.SEARCH, params["trials"], params["seed"])
+    if (n_trials := len(candidates)) < params["trials"]:
+        print(f"trials: {params['model']} has only {n_trials} candidates", file=sys.stderr)
+    estimators = [script.build(**candidate) for candidate in candidates]
+    metric = evaluation.main_metric(estimators[0])
+    # The test set is kept for the best one.
+    folds = evaluation.make_folds(split, is_classifier(estimators[0]))
+    jobs, rows = min(params["jobs"] or cpu_count(), cpu_count(), n_trials), []
+    name = tracking.run_name(f"Sweep of {evaluation.name(estimators[0])}")
+    with tracking.recording(), mlflow.start_run(run_name=name), tracking.killed_by_interrupts():
+        mlflow.log_params(tracking.new_params(params))
+        try:
+            evaluate_all(candidates, estimators, folds, jobs, rows)
+        finally:
+            table, best = log_table(rows, script, metric)
+        mlflow.log_metric("n_failed", table["error"].count())
+        if best is None:
+            none = f"model: none of the {n_trials} candidates of {params['model']} could be fitted"
+            raise UserError(f"{none}: {table['error'].iloc[-1]}")
+        print_best(table, best, metric, split)
+        script.train(script.read_params([]) | candidates[best] | {"data": params["data"]}, split)
+        process.print_text(
+            "See how the score depends on each parameter:\n\n"
+            f"{report.artifact_url('candidates.png')}\n\n"
+            "Compare the candidates, the best one first:\n\n"
+            f"{charts_url([*script.SEARCH], metric)}"
+        )
+
+
+if __name__ == "__main__":
+    process.run(main)
