@@ -6,6 +6,7 @@ python docs/screenshots.py
 """
 
 import contextlib
+import os
 import re
 import shutil
 import socket
@@ -27,10 +28,11 @@ COLORS = 64  # of a picture, so that all together have less than 300 kB
 MOUSE = "primaryHoverType=2,availableHoverTypes=2,primaryPointerType=4,availablePointerTypes=4"
 
 
-def run(script, *arguments, folder):
-    """Run a script of the project and return the addresses that it prints, without the server."""
-    command = [sys.executable, PROJECT / script, *map(str, arguments)]
-    done = subprocess.run(command, cwd=folder, check=True, capture_output=True, text=True)
+def run(*arguments, folder):
+    """Run Python in the project, and return the addresses that it prints, without the server."""
+    command = [sys.executable, *map(str, arguments)]
+    env = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
+    done = subprocess.run(command, cwd=PROJECT, env=env, check=True, capture_output=True, text=True)
     return re.findall(r"http://127.0.0.1:5050(/\S+)", done.stdout)
 
 
@@ -82,7 +84,7 @@ def main():
         for arguments in TRAININGS:
             (trainings,) = run("train.py", *arguments, folder=folder)
         run("huber-train.py", folder=folder)
-        *_, sweep = run("sweep.py", "main", 50, folder=folder)
+        *_, sweep = run("-m", "extras.sweep", "main", 50, folder=folder)
         (candidates,) = folder.glob("mlruns/0/*/artifacts/candidates.png")
         save(candidates, candidates.name)
         with serve(folder) as server:

@@ -130,8 +130,12 @@ def predictions(counts, outputs):
         ax.bar(range(len(values)), rows)
         ax.set_xticks(range(len(values)), values, parse_math=False)
     else:
-        n_bins = min(40, max(5, round(2 * math.sqrt(counts.scored))))
-        ax.hist(values, bins=n_bins, weights=rows)
+        # The values have three digits: each bin holds as many of them as the others.
+        step = 10.0 ** (math.floor(math.log10(max(-values[0], values[-1], 1e-300))) - 2)
+        n_steps = round((values[-1] - values[0]) / step) + 1
+        width = math.ceil(n_steps / min(40, max(5, round(2 * math.sqrt(counts.scored)))))
+        edges = values[0] + step * (width * np.arange(math.ceil(n_steps / width) + 1) - 0.5)
+        ax.hist(values, edges, weights=rows)
     ax.yaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
     shown = "prediction" if len(outputs) > 2 else outputs[-1]
     ax.set(xlabel=shown, ylabel="rows", title=f"{_count(counts.scored)} scored")

@@ -1,5 +1,6 @@
 """Models: one is checked before it is used, and its files before any code of theirs runs."""
 
+import contextlib
 import logging
 from typing import NamedTuple
 
@@ -94,11 +95,11 @@ def load(uri, parameter="model"):
         _check_files(described.flavors, kinds)
         estimator, metadata = mlflow.sklearn.load_model(path), described.metadata or {}
         texts = [name for name, kind in kinds.items() if kind == "string"]
-        model = Model(
-            *(uri, _find_id(described.model_id), [*kinds], texts),
-            *(tuple(metadata.get(MISSING, ())), estimator, _name_outputs(estimator)),
-            metadata.get(DECILES),
-        )
+        missing, deciles, model_id = tuple(metadata.get(MISSING, ())), metadata.get(DECILES), None
+        with contextlib.suppress(MlflowException):  # A folder may come from another store.
+            model_id = mlflow.get_logged_model(described.model_id).model_id
+        outputs = _name_outputs(estimator)
+        model = Model(uri, model_id, [*kinds], texts, missing, estimator, outputs, deciles)
         _try_out(model)
         return model
     except Exception as error:  # MLflow, its storage clients and skops raise errors of any kind.
@@ -115,25 +116,15 @@ def _check_files(flavors, kinds):
         raise ValueError("it does not name its columns")
     if others := {*kinds.values()} - COLUMN_TYPES:
         raise ValueError(f"it takes columns of the type {min(others)}")
-    form, fault = flavor.get("serialization_format", "pickle"), None
-    loader = served.get("loader_module", "mlflow.sklearn")
-    unknown = {*(flavor.get("skops_trusted_types") or ())} - {*TRUSTED_TYPES}
-    if form != "skops":
-        fault = f"it is saved by {form}, which runs any code when it is loaded"
-    elif flavor.get("code") or served.get("code") or loader != "mlflow.sklearn":
-        fault = "it brings code of its own"
-    elif unknown:
-        fault = f"it holds the type {min(unknown)}, which is not in TRUSTED_TYPES"
-    if fault and not ALLOW_PICKLE.is_set():  # MLflow itself refuses all models if it is false.
-        raise ValueError(f"{fault}; {ALLOW_PICKLE.name}=true loads what you trust")
-
-
-def _find_id(model_id):
-    """Return the ID of a model if this store knows it: a folder may come from another store."""
-    try:
-        return model_id and mlflow.get_logged_model(model_id).model_id
-    except MlflowException:
-        return None
+    form, loader = flavor.get("serialization_format", "pickle"), served.get("loader_module")
+    dangers = [form] if form != "skops" else []
+    if flavor.get("code") or served.get("code") or loader not in (None, "mlflow.sklearn"):
+        dangers.append("code of its own")
+    dangers += sorted({*(flavor.get("skops_trusted_types") or ())} - {*TRUSTED_TYPES})
+    if dangers and not ALLOW_PICKLE.is_set():  # MLflow itself refuses all models if it is false.
+        dangers = ", ".join(dangers)
+        hint = f"{ALLOW_PICKLE.name}=true loads what you trust"
+        raise ValueError(f"it may run any code when it is loaded: {dangers}; {hint}")
 
 
 def _name_outputs(estimator):

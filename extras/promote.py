@@ -181,7 +181,7 @@ def register(model_id, name, compared, description):
     client.set_registered_model_alias(name, "champion", version)
     client.update_model_version(name, version, description)
     if not client.get_registered_model(name).description:
-        about = f"These models predict {dataset.TARGET}. Serve the version champion"
+        about = f"These models predict {dataset.TARGET}. The one to serve is the champion"
         client.update_registered_model(name, f"{about}; previous was the champion before it.")
     return version
 

@@ -3,18 +3,19 @@
 import collections
 import contextlib
 import csv
-import dataclasses
+import operator
 import types
 import uuid
 from pathlib import Path, PurePath
+from typing import NamedTuple
 
 import joblib
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
-import pyarrow.parquet
+from pyarrow.csv import WriteOptions, write_csv
 from pyarrow.fs import FileType
+from pyarrow.parquet import ParquetWriter
 
 from extras import drift
 from extras.models import predict
@@ -25,8 +26,7 @@ SUFFIXES = (".csv", ".csv.gz", ".parquet")
 REJECTED = ".rejected.csv"  # behind the name of the output
 
 
-@dataclasses.dataclass
-class Counts:
+class Counts(NamedTuple):
     """What a scoring has come to; those of several files are added, in any order.
 
     Attributes
@@ -41,21 +41,20 @@ class Counts:
 
     scored: int = 0
     rejected: int = 0
-    predictions: collections.Counter = dataclasses.field(default_factory=collections.Counter)
+    predictions: collections.Counter = collections.Counter()
     drift: np.ndarray | int = 0
 
     def __add__(self, other):
         """Return the counts of both."""
-        pairs = zip(vars(self).values(), vars(other).values(), strict=True)
-        return Counts(*(mine + others for mine, others in pairs))
+        return Counts(*map(operator.add, self, other))
 
 
 def suffix(output):
     """Return which format the name of an output says, one of `SUFFIXES`."""
-    found = [suffix for suffix in SUFFIXES if output.rstrip("/").endswith(suffix)]
-    if not found:
-        raise UserError(f"output: received {output!r}, allowed is a name in {', '.join(SUFFIXES)}")
-    return found[0]
+    for each in SUFFIXES:
+        if output.rstrip("/").endswith(each):
+            return each
+    raise UserError(f"output: received {output!r}, allowed is a name in {', '.join(SUFFIXES)}")
 
 
 def resolve(output, source, overwrite, *, is_folder=False):
@@ -80,24 +79,24 @@ def resolve(output, source, overwrite, *, is_folder=False):
     location, is_local = output.rstrip("/"), "://" not in output
     try:
         location = str(Path(output).resolve()) if is_local else location
-        found = {each: _kind(each) for each in (location, location + REJECTED)}
+        kinds = {each: _kind(each) for each in (location, location + REJECTED)}
     except (OSError, RuntimeError, ValueError) as error:  # A link to itself is a RuntimeError.
         raise UserError(f"output: received {output!r}, which cannot be reached: {error}") from error
     if is_local and not Path(location).parent.is_dir():
         raise UserError(f"output: received {output!r}, there is no folder {Path(location).parent}")
-    for each, kind in found.items():
-        is_there = kind != FileType.NotFound
-        if each == source or (is_there and is_local and _is_same_file(each, source)):
+    for each, kind in kinds.items():
+        both_there = is_local and kind != FileType.NotFound and Path(source).exists()
+        if each == source or (both_there and Path(each).samefile(source)):
             raise UserError(f"output: {each} is the input, allowed is another name")
         if kind == FileType.Directory and not is_folder:
             raise UserError(f"output: {each} is a folder, allowed is the name of a file")
-        if is_there and not overwrite:
-            raise UserError(f"output: {each} is there already; overwrite=true replaces it")
+        _check_free(each, overwrite)
     return location
 
 
-def _is_same_file(location, source):
-    return "://" not in source and Path(source).exists() and Path(location).samefile(source)
+def _check_free(location, overwrite):
+    if not overwrite and _kind(location) != FileType.NotFound:
+        raise UserError(f"output: {location} is there already; overwrite=true replaces it")
 
 
 def _kind(location):
@@ -112,17 +111,14 @@ def whole(location, rejected, overwrite):
     In the end both get their names; of what is not there in the end, an earlier one goes, too. If
     the block fails, nothing appears and nothing goes.
     """
-    parts = [_hide(location), _hide(rejected)]
+    parts = {_hide(name): name for name in (location, rejected)}
     try:
-        yield parts
+        yield [*parts]
         with uninterrupted():
-            _publish(parts[0], location, overwrite)
-            try:
-                _publish(parts[1], rejected, overwrite)
-            except BaseException:
-                if not overwrite:
-                    remove(location)
-                raise
+            for name in parts.values():  # It may be taken meanwhile.
+                _check_free(name, overwrite)
+            for part, name in parts.items():
+                _publish(part, name)
     finally:
         for part in parts:
             remove(part)
@@ -134,13 +130,10 @@ def _hide(location):
     return f"{location.removesuffix(name)}.{name}.{uuid.uuid4().hex}.partial"
 
 
-def _publish(part, location, overwrite):
-    (files, path), made, is_there = tables.filesystem(location), _kind(part), _kind(location)
-    if is_there and not overwrite:
-        raise UserError(f"output: {location} is there already; overwrite=true replaces it")
-    before = _hide(location)
-    if is_there and made != FileType.File:  # A file replaces another one by itself.
-        files.move(path, tables.filesystem(before)[1])
+def _publish(part, location):
+    (files, path), made, before = tables.filesystem(location), _kind(part), _hide(location)
+    if made != FileType.File and _kind(location) != FileType.NotFound:
+        files.move(path, tables.filesystem(before)[1])  # A file replaces another one by itself.
     if made != FileType.NotFound:
         files.move(tables.filesystem(part)[1], path)
     remove(before)
@@ -185,16 +178,16 @@ def open_table(data, model, format):
         if n > 1 and format == ".parquet":
             table.refuse(f"column {name!r} stands {n} times in {data}; only CSV can hold that")
     if format != ".parquet" and not table.form:
-        _check_texts(table, [pa.nulls(1, field.type) for field in table.schema])
+        _check_csv(table, [pa.nulls(1, field.type) for field in table.schema])
     return table
 
 
-def _check_texts(table, columns):
-    """Refuse a table that has columns of which Arrow cannot make CSV."""
-    for field, column in zip(table.schema, columns, strict=True):
+def _check_csv(table, columns):
+    """Refuse a table that has a column of which Arrow cannot make CSV."""
+    for field, column in zip(table.schema, columns, strict=False):
         try:
-            pa.csv.write_csv(pa.table({"": column}), pa.BufferOutputStream())
-        except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+            write_csv(pa.table({"": column}), pa.BufferOutputStream())
+        except pa.ArrowException as error:
             table.refuse(
                 f"column {field.name!r} of {table.data} has {field.type} that CSV cannot hold "
                 f"({error}); an output in .parquet can"
@@ -246,11 +239,11 @@ def score_file(table, model, location, rejected, overwrite, *, name=None, is_sho
                     if len(batch.X):
                         first = counts.scored + counts.rejected + 1
                         batch, predictions = _reject_infinite(batch, predict(model, batch.X), first)
-                        write(batch.cells, batch.X, predictions)
+                        write(batch, predictions)
                         counts += _count(batch.X, model, predictions)
-                    for row in batch.invalid:
-                        cells = [*place, row.number, row.reason, *row.cells]
-                        reject(cells + [""] * (len(header) - len(cells)))
+                    for number, reason, cells in batch.invalid:
+                        row = [*place, number, reason, *cells]
+                        reject(row + [""] * (len(header) - len(row)))
                     counts += Counts(rejected=len(batch.invalid))
             if not counts.rejected:
                 remove(rejects)
@@ -265,21 +258,21 @@ def _reject_infinite(batch, predictions, first):
 
     The rows of a batch, with its invalid ones, are those from the number `first` on.
     """
-    floats = {name: each for name, each in predictions.items() if each.dtype.kind == "f"}
-    finite = np.isfinite([*floats.values()]).all(axis=0)
+    value = sum(each for each in predictions.values() if each.dtype.kind == "f")
+    finite = np.isfinite(value)
     if finite.all():
         return batch, predictions
     numbers = np.arange(first, first + len(batch.X) + len(batch.invalid))
-    numbers, invalid = np.setdiff1d(numbers, [row.number for row in batch.invalid]), batch.invalid
-    for n in np.flatnonzero(~finite):
-        name = next(name for name, each in floats.items() if not np.isfinite(each[n]))
-        reason = f"{name}: received {floats[name][n]}, allowed is a finite number"
-        cells = [column[n].as_py() for column in batch.cells.columns]
-        cells = ["" if cell is None else str(cell) for cell in cells]
-        invalid.append(tables.InvalidRow(int(numbers[n]), reason, cells))
-    cells, X = batch.cells.filter(pa.array(finite)), batch.X[finite]
-    predictions = {name: each[finite] for name, each in predictions.items()}
-    return batch._replace(cells=cells, X=X, invalid=sorted(invalid)), predictions
+    numbers = np.setdiff1d(numbers, [number for number, _, _ in batch.invalid])
+    invalid, cells = [*batch.invalid], batch.cells.filter(pa.array(~finite)).columns
+    rows = zip(*(column.to_pylist() for column in cells), strict=True)
+    for number, received, row in zip(numbers[~finite], value[~finite], rows, strict=True):
+        reason = f"prediction: received {received}, allowed is a finite number"
+        invalid.append((int(number), reason, ["" if cell is None else str(cell) for cell in row]))
+    batch = tables.Batch(
+        batch.cells.filter(pa.array(finite)), batch.X[finite], sorted(invalid), batch.percent
+    )
+    return batch, {name: each[finite] for name, each in predictions.items()}
 
 
 def _count(X, model, predictions):
@@ -296,46 +289,35 @@ def _count(X, model, predictions):
 
 @contextlib.contextmanager
 def _writer(location, format, table, model):
-    """Give a function that writes the cells and the measurements of rows, and their predictions."""
-    is_parquet, form, fields = format == ".parquet", table.form or tables.Form(), [*table.schema]
-    measured = {}
+    """Give a function that writes the valid rows of a batch and their predictions."""
+    is_parquet, fields, measured = format == ".parquet", [*table.schema], {}
     for column, position in zip(table.columns, table.positions, strict=True):
         # A text that is a number becomes one where the format tells the two apart.
         if is_parquet and not column.is_text and tables.is_text(fields[position].type):
             fields[position] = fields[position].with_type(pa.float64())
             measured[position] = column.name
-    is_regressor = model.outputs == ["prediction"]
-    kind = pa.float64() if is_regressor else pa.array(model.estimator.classes_).type
-    kinds = [kind] + [pa.float64()] * (len(model.outputs) - 1)
+    kinds = [pa.array(getattr(model.estimator, "classes_", [0.0])).type]
+    kinds += [pa.float64()] * (len(model.outputs) - 1)
     fields += map(pa.field, model.outputs, kinds)
-    schema = pa.schema(fields, table.schema.metadata)
-
-    def join(cells, X, predictions):
-        columns = cells.columns
-        for position, name in measured.items():
-            columns[position] = pa.array(X[name], pa.float64(), from_pandas=True)
-        columns += map(pa.array, predictions.values(), kinds)
-        return pa.RecordBatch.from_arrays(columns, schema=schema)
-
+    schema, form = pa.schema(fields, table.schema.metadata), table.form or tables.Form()
+    files, path = tables.filesystem(location)
     if is_parquet:
-        files, path = tables.filesystem(location)
-        with pa.parquet.ParquetWriter(path, schema, filesystem=files) as file:
-            yield lambda *rows: file.write_batch(join(*rows))
-        return
+        opened = ParquetWriter(path, schema, filesystem=files)
+    else:
+        opened = _open(location, "gzip" if format == ".csv.gz" else None)
+    with opened as file:
+        if not is_parquet:
+            _csv_writer(file, form.delimiter)(schema.names)
 
-    with _open(location, "gzip" if format == ".csv.gz" else None) as file:
-        _csv_writer(file, form.delimiter)(schema.names)
-
-        def write(*rows):
-            columns = join(*rows).columns
-            for n in range(len(table.schema), len(columns)):
-                if form.decimal == "," and pa.types.is_floating(columns[n].type):
-                    texts = pc.cast(columns[n], pa.string())
-                    columns[n] = pc.replace_substring(texts, ".", ",")
+        def write(batch, predictions):
+            columns = [*batch.cells.columns, *map(pa.array, predictions.values(), kinds)]
+            for position, name in measured.items():
+                columns[position] = pa.array(batch.X[name], pa.float64(), from_pandas=True)
+            rows = pa.RecordBatch.from_arrays(columns, schema=schema)
             try:
-                file.write(_csv_lines(columns, form.delimiter))
-            except pa.ArrowInvalid:
-                _check_texts(table, columns[: len(table.schema)])
+                file.write_batch(rows) if is_parquet else file.write(_csv_lines(rows, form))
+            except pa.ArrowInvalid:  # Some bytes are no text.
+                _check_csv(table, columns)
                 raise
 
         yield write
@@ -352,13 +334,17 @@ def _csv_writer(file, delimiter):
     return csv.writer(lines, delimiter=delimiter, lineterminator="\r\n").writerow
 
 
-def _csv_lines(columns, delimiter):
+def _csv_lines(rows, form):
     """Return rows as lines of CSV; either all their texts are quoted, or none."""
-    rows = pa.RecordBatch.from_arrays(columns, [""] * len(columns))
-    lines, options = pa.BufferOutputStream(), {"delimiter": delimiter, "include_header": False}
+    if form.decimal == ",":  # All but the predictions is text.
+        for n, column in enumerate(rows.columns):
+            if pa.types.is_floating(column.type):
+                texts = pc.replace_substring(pc.cast(column, pa.string()), ".", ",")
+                rows = rows.set_column(n, rows.schema.names[n], texts)
+    lines, options = pa.BufferOutputStream(), {"delimiter": form.delimiter, "include_header": False}
     try:
-        pa.csv.write_csv(rows, lines, pa.csv.WriteOptions(quoting_style="none", **options))
+        write_csv(rows, lines, WriteOptions(quoting_style="none", **options))
     except pa.ArrowInvalid:  # Some text has a delimiter, a quote or a line end in it.
         lines = pa.BufferOutputStream()
-        pa.csv.write_csv(rows, lines, pa.csv.WriteOptions(quoting_style="needed", **options))
+        write_csv(rows, lines, WriteOptions(quoting_style="needed", **options))
     return lines.getvalue()

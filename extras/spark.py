@@ -14,7 +14,7 @@ import textwrap
 import zipfile
 from pathlib import Path
 
-from pyarrow.fs import FileSelector, FileType, LocalFileSystem
+from pyarrow.fs import FileSelector, LocalFileSystem
 
 from extras import scoring
 from wine import UserError, tables
@@ -46,15 +46,11 @@ def list_files(data):
     list of (str, str or None)
     """
     location = tables.locate(data).rstrip("/")
-    if location.startswith(tables.DOWNLOADED):
-        return [(location, None)]
     try:
         files, path = filesystem(location)
-        if files.get_file_info(path).type != FileType.Directory:
-            return [(data, None)]
         found = files.get_file_info(FileSelector(path, recursive=True))
-    except (OSError, ValueError) as error:
-        raise UserError(f"input: {data} cannot be read: {error}") from error
+    except (OSError, ValueError):  # It is no folder.
+        return [(data, None)]
     names = sorted(each.path[len(path) :].strip("/") for each in found if each.size)
     names = [name for name in names if not re.search(r"(^|/)[._]", name)]
     if not names:

@@ -10,6 +10,7 @@ if __name__ == "__main__":
     process.report_errors()  # The imports take seconds, in which Ctrl-C may come.
 
 import contextlib
+import io
 import signal
 import sys
 import time
@@ -85,6 +86,8 @@ def evaluate_all(candidates, estimators, folds, jobs, rows):
     """Evaluate candidates in processes, log each that is done, and append it to `rows`."""
     task = delayed(evaluate_candidate)
     tasks = [task(number, estimator, folds) for number, estimator in enumerate(estimators)]
+    # joblib flushes both, and Python may have been started without one.
+    sys.stdout, sys.stderr = sys.stdout or io.StringIO(), sys.stderr or io.StringIO()
     # joblib warns of the tasks that Ctrl-C cuts short.
     warnings.filterwarnings("ignore", category=UserWarning, module="joblib")
     # Ctrl-C reaches all processes of a terminal, but only this one may react, which ends the

@@ -9,7 +9,6 @@ from docutils import nodes
 
 PROJECT = Path(__file__).resolve().parent.parent
 PAGES = ["README.rst", *(f"docs/{path.name}" for path in sorted(PROJECT.glob("docs/*.rst")))]
-TRANSLATIONS = {page: f"docs/pt/{Path(page).name}" for page in PAGES} | {"README.rst": "LEIAME.rst"}
 
 
 class Block(NamedTuple):
@@ -22,21 +21,16 @@ class Block(NamedTuple):
 
 
 class Command(NamedTuple):
-    """A command in a document.
-
-    `line` is its place; `text` the command; `output` what is shown under it, or None; `not_run`
-    the reason why it cannot be run here, or None; `fails` whether it is to end with an error.
-    """
+    """A command in a document."""
 
     document: str
     line: int
     text: str
-    output: str | None
-    not_run: str | None
-    fails: bool
+    output: str | None  # what is shown under it
+    not_run: str | None  # the reason why it cannot be run here
+    fails: bool  # whether it is to end with an error
 
     def __str__(self):
-        """Return the place and the command, as the report shows it."""
         return f"{self.document}:{self.line} {self.text[:80]}"
 
 
@@ -44,16 +38,6 @@ def parse(document):
     """Return a document as docutils reads it; anything that docutils complains of fails."""
     source = (PROJECT / document).read_text(encoding="utf-8")
     return docutils.core.publish_doctree(source, settings_overrides={"halt_level": 2})
-
-
-def sections(document):
-    """Return the depth of each section of a document, in order."""
-    return [len(list(_parents(node))) for node in parse(document).findall(nodes.section)]
-
-
-def _parents(node):
-    while node := node.parent:
-        yield node
 
 
 def links(document):

@@ -48,14 +48,8 @@ def environment(**extra):
 
 def run_command(*arguments, cwd, timeout=300, **env):
     """Run a command to its end and return its Result."""
-    done = subprocess.run(
-        [str(argument) for argument in arguments],
-        cwd=cwd,
-        env=environment(**env),
-        capture_output=True,
-        text=True,
-        timeout=timeout,
-    )
+    options = {"cwd": cwd, "env": environment(**env), "timeout": timeout}
+    done = subprocess.run([*map(str, arguments)], capture_output=True, text=True, **options)
     return Result(done.returncode, done.stdout, done.stderr)
 
 
@@ -77,29 +71,18 @@ def as_a_user():
 
 def start_process(*arguments, cwd, **env):
     """Start a command in a process group of its own, its output and errors in one text pipe."""
-    return subprocess.Popen(
-        [str(argument) for argument in arguments],
-        cwd=cwd,
-        env=environment(**env),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        start_new_session=True,
-    )
+    options = {"cwd": cwd, "env": environment(**env), "start_new_session": True, "text": True}
+    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    return subprocess.Popen([*map(str, arguments)], **output, **options)
 
 
 @contextlib.contextmanager
 def start_server(*arguments, cwd, ready, seconds=120, env=None):
     """Start a server, wait until the URL `ready` answers, and end the server and its children."""
     with open(Path(cwd) / "server.log", "w+") as log:
-        server = subprocess.Popen(
-            [str(argument) for argument in arguments],
-            cwd=cwd,
-            env=env or environment(),
-            stdout=log,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
+        options = {"cwd": cwd, "env": env or environment(), "start_new_session": True}
+        output = {"stdout": log, "stderr": subprocess.STDOUT}
+        server = subprocess.Popen([*map(str, arguments)], **output, **options)
         try:
             deadline = time.monotonic() + seconds
             while True:

@@ -1,17 +1,19 @@
-"""The evaluation: published results, metrics beside their baseline, and warnings of the fit."""
+"""The evaluation: published results, folds, metrics beside their baseline, and thresholds."""
 
 import importlib
 import re
 
 from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.metrics import get_scorer
+from sklearn.ensemble import ExtraTreesClassifier
+from sklearn.linear_model import LinearRegression
+from sklearn.metrics import average_precision_score, get_scorer, roc_auc_score
+from sklearn.model_selection import GroupKFold, cross_val_score
 
-import mlflow
 import numpy as np
 import pandas as pd
 import pytest
 
-from helpers import PROJECT, runs_of, tracking_in
+from helpers import runs_of
 from wine import UserError, dataset, evaluation
 
 REGRESSOR = ("rmse", "mae", "r2")
@@ -23,31 +25,58 @@ def wines():
     return dataset.load("wine-quality.csv")
 
 
+@pytest.fixture(scope="module")
+def small_classifier():
+    """Return a fitted classifier of ten trees, and the split on which it was fitted."""
+    script = importlib.import_module("clf-train")
+    split, estimator = script.load_split(dataset.DATA), script.build(10, 8)
+    evaluation.fit(estimator, split, {})
+    return estimator, split
+
+
+# Metrics
+
+
 @pytest.mark.parametrize(
     ("alpha", "l1_ratio", "rmse", "mae", "r2"),
     [  # as MLflow's own tutorials print them for this table
         (0.5, 0.5, 0.82224284975954, 0.6278761410160691, 0.12678721972772689),
-        (0.2, 0.2, 0.7859129997062342, 0.6155290394093894, 0.20224631822892092),
-        (0.1, 0.1, 0.7792546522251949, 0.6112547988118587, 0.2157063843066196),
         (0.42, 0.1, 0.7917149365733894, 0.6177463381374034, 0.19042414117747397),
     ],
 )
 def test_published_results_are_reproduced(wines, alpha, l1_ratio, rmse, mae, r2):
-    main = importlib.import_module("train")
-    split = main.split(wines)
-    estimator = main.build(alpha, l1_ratio)
-    assert evaluation.fit(estimator, split, hint="")
+    estimator = importlib.import_module("train").build(alpha, l1_ratio)
+    split = dataset.split_table(wines)
+    assert evaluation.fit(estimator, split, {})
     scores = evaluation.evaluate(estimator, split).scores
     assert scores["test"].to_dict() == pytest.approx({"rmse": rmse, "mae": mae, "r2": r2}, abs=1e-9)
 
 
+@pytest.mark.parametrize(
+    ("entry_point", "names", "measured"),
+    [
+        ("main", REGRESSOR, {"rmse": 0.81074, "cv_rmse": 0.81392, "n_unseen": 845, "n_test": 1225}),
+        ("huber", REGRESSOR, {"rmse": 0.74482, "mae": 0.57882, "r2": 0.28350, "n_unseen": 845}),
+        ("classifier", CLASSIFIER, {"brier_unseen": 0.11480, "n_unseen": 672, "n_train": 3918}),
+    ],
+)
+def test_metrics_of_the_defaults_are_those_measured(recorded, entry_point, names, measured):
+    found = recorded[entry_point].data.metrics
+    assert {name: found[name] for name in measured} == pytest.approx(measured, abs=5e-6)
+    kinds = ("{}", "{}_unseen", "{}_baseline", "cv_{}")
+    expected = {kind.format(name) for name in names for kind in kinds}
+    main = "average_precision" if entry_point == "classifier" else "rmse"
+    assert set(found) == expected | {f"cv_{main}_std", "n_train", "n_test", "n_unseen"}
+
+
 @pytest.fixture
-def split():
+def eight():
     """Return four wines to train on and four to evaluate with, the first of these a copy."""
     X = pd.DataFrame({"alcohol": [8.0, 9.0, 11.0, 12.0, 8.0, 10.0, 11.5, 13.0]})
     y = pd.Series([4, 5, 6, 7, 4, 6, 6, 8], name="quality")
     unseen = np.array([False, True, True, True])
-    return dataset.Split(X[:4], X[4:], y[:4], y[4:], unseen, y.value_counts(), 0.5, 0)
+    hashes = np.arange(4, dtype="uint64")
+    return dataset.Split(X[:4], X[4:], y[:4], y[4:], unseen, hashes, y.value_counts(), 0.5, 0)
 
 
 class Line(RegressorMixin, BaseEstimator):
@@ -57,105 +86,170 @@ class Line(RegressorMixin, BaseEstimator):
         return X["alcohol"].to_numpy() - 4
 
 
-def test_metrics_of_a_regressor_are_those_computed_by_hand(split):
-    scores = evaluation.evaluate(Line(), split).scores
+def test_metrics_of_a_regressor_are_those_computed_by_hand(eight):
+    scores = evaluation.evaluate(Line(), eight).scores
     errors = np.array([0.0, 0.0, 1.5, 1.0])  # 4, 6, 7.5 and 9 instead of 4, 6, 6 and 8
     assert list(scores.index) == list(REGRESSOR)
     assert scores.loc["rmse", "test"] == pytest.approx(np.sqrt((errors**2).mean()))
     assert scores.loc["rmse", "unseen"] == pytest.approx(np.sqrt((errors[1:] ** 2).mean()))
     assert scores.loc["mae", "test"] == pytest.approx(errors.mean())
-    # on the unseen wines, the baseline always answers 5.5, the mean of the training wines
+    # On the unseen wines, the baseline always answers 5.5, the mean of the training wines.
     assert scores.loc["mae", "baseline"] == pytest.approx((0.5 + 0.5 + 2.5) / 3)
     assert scores.loc["r2", "test"] == pytest.approx(1 - (errors**2).sum() / 8)
 
 
-@pytest.mark.parametrize("script", ["train", "clf-train"])
-def test_main_metric_is_what_its_scorer_computes(wines, script):
-    script = importlib.import_module(script)
-    split = script.split(wines)
-    params = script.read_params([])
-    estimator = script.build(**{name: params[name] for name in script.SEARCH})
-    estimator.fit(split.X_train, split.y_train)
-    metric = evaluation.main_metric(estimator)
-    score = get_scorer(metric.scoring)(estimator, split.X_test, split.y_test)
-    scores = evaluation.evaluate(estimator, split).scores
-    assert metric.sign * score == pytest.approx(scores.loc[metric.name, "test"])
-
-
-def test_metrics_of_unseen_wines_need_two_different_values(split):
-    split = split._replace(unseen=np.array([False, True, True, False]))
-    scores = evaluation.evaluate(Line(), split).scores
+def test_baseline_is_judged_by_all_test_wines_where_the_unseen_are_alike(eight):
+    eight = eight._replace(unseen=np.array([False, True, True, False]))
+    scores = evaluation.evaluate(Line(), eight).scores
     assert scores["unseen"].isna().all()
-    # the baseline is judged by all test wines then
     assert scores.loc["mae", "baseline"] == pytest.approx((1.5 + 0.5 + 0.5 + 2.5) / 4)
 
 
-def test_estimator_that_cannot_be_fitted_is_refused(split):
-    broken = importlib.import_module("huber-train").build(alpha=-1, epsilon=1.35, max_iter=10)
-    with pytest.raises(UserError, match=r"^HuberRegressor cannot be fitted \(.*\): raise alpha$"):
-        evaluation.fit(broken, split, hint="raise alpha")
+def test_metrics_that_are_not_defined_are_neither_logged_nor_invented(run_script, new_store, wines):
+    pd.concat([wines.head(40)] * 30).to_csv("copies.csv", index=False)  # All test wines were seen.
+    result = run_script("train.py", "0.1", "0.1", "copies.csv")
+    assert result.status == 0, result.err
+    assert "300 test wines, 0 unseen" in result.out
+    assert re.search(r"^rmse +[\d.]+ +[\d.]+ +- +[\d.]+$", result.out, re.MULTILINE)
+    (run,) = runs_of(new_store)
+    assert {"rmse_unseen", "cv_rmse", "rmse_baseline"} - set(run.data.metrics) == {"rmse_unseen"}
+
+
+def test_classifier_is_judged_by_probabilities_and_its_baseline_by_shares(small_classifier):
+    estimator, split = small_classifier
+    scores = evaluation.evaluate(estimator, split).scores
+    good, share = split.y_test[split.unseen], split.y_train.mean()
+    probability = estimator.predict_proba(split.X_test)[:, 1]
+    assert scores.loc["brier", "test"] == pytest.approx(((split.y_test - probability) ** 2).mean())
+    found = probability[split.y_test == 1] >= 0.33
+    assert scores.loc["recall", "test"] == pytest.approx(found.mean())
+    assert scores.loc["accuracy", "baseline"] == pytest.approx(1 - good.mean())
+    assert scores.loc["brier", "baseline"] == pytest.approx(((good - share) ** 2).mean())
+    for name in ("average_precision", "roc_auc"):
+        assert scores.loc[name, "baseline"] < scores.loc[name, "unseen"] - 0.2
+
+
+def test_main_metric_is_what_its_scorer_computes(small_classifier, wines):
+    split = dataset.split_table(wines)
+    regressor = LinearRegression().fit(split.X_train, split.y_train)
+    for estimator, each in ((regressor, split), small_classifier):
+        metric = evaluation.main_metric(estimator)
+        score = get_scorer(metric.scoring)(estimator, each.X_test, each.y_test)
+        scores = evaluation.evaluate(estimator, each).scores
+        assert metric.sign * score == pytest.approx(scores.loc[metric.name, "test"])
+
+
+def test_metrics_of_several_classes_are_the_means_over_those_that_are_there(wines):
+    table = wines[wines["quality"].between(5, 7)]
+    split = dataset.split_table(table, table["quality"])
+    estimator = ExtraTreesClassifier(10, random_state=0).fit(split.X_train, split.y_train)
+    y_pred = estimator.predict(split.X_test)
+    recalls = [(y_pred == grade)[split.y_test == grade].mean() for grade in (5, 6, 7)]
+    scores = evaluation.evaluate(estimator, split).scores
+    assert scores.loc["recall", "test"] == pytest.approx(np.mean(recalls))
+    two = split.y_test < 7  # The class 7 is not among them.
+    y, predicted = split.y_test[two], evaluation.predict(estimator, split.X_test[two])
+    found = evaluation.compute(estimator, y, predicted)
+    for name, compute in (
+        ("average_precision", average_precision_score),
+        ("roc_auc", roc_auc_score),
+    ):
+        each = [compute(y == grade, predicted.probabilities[:, grade - 5]) for grade in (5, 6)]
+        assert found[name] == pytest.approx(np.mean(each))
+
+
+# Fitting
+
+
+def test_estimator_that_cannot_be_fitted_is_refused(eight):
+    params = {"alpha": -1, "epsilon": 1.35, "max_iter": 10}
+    broken = importlib.import_module("huber-train").build(**params)
+    refusal = r"^HuberRegressor cannot be fitted: received alpha=-1, epsilon=1.35, max_iter=10; "
+    with pytest.raises(UserError, match=refusal):
+        evaluation.fit(broken, eight, params | {"data": "wines.csv"})
 
 
 def test_fit_that_does_not_converge_is_said_and_tagged(run_script, new_store):
     result = run_script("huber-train.py", 0.0001, 1.35, 1)
     assert result.status == 0
-    assert "HuberRegressor has not converged: raise max_iter\n" in result.err
+    said = "HuberRegressor has not converged: received alpha=0.0001, epsilon=1.35, max_iter=1\n"
+    assert said in result.err
     (run,) = runs_of(new_store)
     assert run.data.tags["converged"] == "false"
 
 
-def test_no_metric_where_all_test_wines_were_seen(run_script, new_store):
-    wines = pd.read_csv(PROJECT / "wine-quality.csv").head(40)
-    pd.concat([wines] * 30).to_csv("copies.csv", index=False)
-    result = run_script("train.py", "0.1", "0.1", "copies.csv")
+# Folds
+
+
+@pytest.mark.parametrize("classifier", [False, True])
+def test_identical_wines_are_in_one_fold_and_each_wine_is_judged_once(wines, classifier):
+    y = dataset.classes(wines, 7, "good") if classifier else None
+    split = dataset.split_table(wines, y)
+    X, y, rows = evaluation.make_folds(split, classifier)
+    judged = []
+    for fitted_on, judged_by in rows:
+        sides = [set(map(tuple, X.to_numpy()[each])) for each in (fitted_on, judged_by)]
+        assert not sides[0] & sides[1]
+        judged.extend(judged_by)
+        if classifier:
+            assert y.iloc[judged_by].mean() == pytest.approx(0.21, abs=0.03)
+    assert len(rows) == 5
+    assert sorted(judged) == list(range(len(split.X_train)))
+
+
+def test_scores_of_the_folds_are_those_of_scikit_learn(wines):
+    split = dataset.split_table(wines)
+    cv = evaluation.cross_validate(LinearRegression(), split)
+    scores = -cross_val_score(
+        LinearRegression(),
+        split.X_train,
+        split.y_train,
+        groups=split.X_train.groupby(dataset.FEATURES).ngroup(),
+        cv=GroupKFold(5, shuffle=True, random_state=42),
+        scoring="neg_root_mean_squared_error",
+    )
+    assert cv.scores["rmse"].to_numpy() == pytest.approx(scores)
+    assert cv.summarize() == pytest.approx({"cv_rmse": scores.mean(), "cv_rmse_std": scores.std()})
+
+
+def test_wines_that_are_not_copies_may_be_in_different_folds(wines, monkeypatch):
+    monkeypatch.setattr(dataset, "IDENTICAL_ROWS_ARE_COPIES", False)
+    rows = evaluation.make_folds(dataset.split_table(wines), classifier=False).rows
+    assert [len(judged) for _, judged in rows] == [735, 735, 735, 734, 734]
+
+
+def test_sample_of_a_large_table_is_said(monkeypatch):
+    split = importlib.import_module("clf-train").load_split(dataset.DATA)
+    assert evaluation.describe_folds(split) == "5 folds of the training wines"
+    monkeypatch.setattr(evaluation, "MAX_FOLD_ROWS", 1000)
+    X, y, rows = evaluation.make_folds(split, classifier=True)
+    assert len(X) == len(y) == sum(len(judged) for _, judged in rows) == 1000
+    assert y.mean() == pytest.approx(split.y_train.mean(), abs=0.001)
+    assert evaluation.describe_folds(split) == "5 folds of a sample of 1,000 training wines"
+
+
+def test_small_table_is_trained_on_without_folds(run_script, new_store, wines):
+    """Three good wines cannot be in five folds; but they can be trained on."""
+    good, others = wines[wines["quality"] >= 7], wines[wines["quality"] < 7]
+    pd.concat([good.head(5), others.head(15)]).to_csv("few.csv", index=False)
+    result = run_script("clf-train.py", 2, 3, "few.csv")
     assert result.status == 0, result.err
-    assert "300 test wines, 0 unseen" in result.out
-    assert re.search(r"^rmse +[\d.]+ +[\d.]+ +- +[\d.]+$", result.out, re.MULTILINE)
+    assert "ExtraTreesClassifier is not cross-validated: data: received 16 training" in result.err
+    assert "Choose by" not in result.out
 
 
-def test_huber_is_as_good_as_measured_behind_a_scaler(recorded):
-    metrics = recorded["huber"].data.metrics
-    assert [round(metrics[name], 5) for name in REGRESSOR] == [0.74482, 0.57882, 0.28350]
+# Thresholds
 
 
-def test_test_wines_seen_in_training_are_counted(recorded):
-    metrics = {entry_point: run.data.metrics for entry_point, run in recorded.items()}
-    assert metrics["main"]["n_test"] - metrics["main"]["n_unseen"] == 380
-    assert metrics["classifier"]["n_test"] - metrics["classifier"]["n_unseen"] == 308
+def test_thresholds_are_scored_as_by_hand():
+    y, probability = [0, 0, 1, 1, 1], [0.1, 0.6, 0.4, 0.6, 0.9]
+    scores = evaluation.score_thresholds(y, probability)
+    assert scores.loc[0.6].to_list() == pytest.approx([2 / 3, 2 / 3, 2 / 3])
+    assert scores.loc[0.61].to_list() == pytest.approx([1 / 3, 1, 0.5])
+    assert scores.loc[0.95, ["recall", "f1"]].to_list() == [0, 0]
+    assert np.isnan(scores.loc[0.95, "precision"])
 
 
-@pytest.mark.parametrize(
-    ("entry_point", "names"),
-    [("main", REGRESSOR), ("huber", REGRESSOR), ("classifier", CLASSIFIER)],
-)
-def test_metrics_stand_beside_unseen_and_baseline(recorded, entry_point, names):
-    kinds = ("{}", "{}_unseen", "{}_baseline", "cv_{}")
-    expected = {kind.format(name) for name in names for kind in kinds}
-    main = "average_precision" if entry_point == "classifier" else "rmse"
-    expected |= {f"cv_{main}_std", "n_train", "n_test", "n_unseen"}
-    assert set(recorded[entry_point].data.metrics) == expected
-
-
-def test_more_alcohol_never_lowers_the_grade_that_main_predicts(project, model_uris, wines):
-    with tracking_in(project):
-        main = mlflow.sklearn.load_model(model_uris["main"])
-    X = wines[dataset.FEATURES]
-    assert (main.predict(X.assign(alcohol=X["alcohol"] + 1)) >= main.predict(X)).all()
-
-
-def test_classifier_knows_good_wines_from_others(project, model_uris, wines):
-    with tracking_in(project):
-        classifier = mlflow.sklearn.load_model(model_uris["classifier"])
-    good = classifier.predict_proba(wines[dataset.FEATURES])[:, 1]
-    assert good[wines["quality"] >= 8].mean() > 0.5 > good[wines["quality"] <= 5].mean()
-
-
-def test_baseline_of_the_classifier_is_that_of_the_wines_beside_which_it_stands(recorded):
-    """Most wines are in the class 0; its Brier score is that of the training wines' shares."""
-    metrics = recorded["classifier"].data.metrics
-    split = importlib.import_module("clf-train").split(dataset.load("wine-quality.csv"))
-    good, share = split.y_test[split.unseen], split.y_train.mean()
-    assert metrics["n_unseen"] == len(good) == 672
-    assert metrics["accuracy_baseline"] == pytest.approx(1 - good.mean())
-    assert metrics["brier_baseline"] == pytest.approx(((good - share) ** 2).mean())
-    assert metrics["brier_unseen"] < metrics["brier_baseline"]
+def test_highest_of_about_equally_good_thresholds_is_chosen():
+    f1 = pd.Series([0.500, 0.590, 0.586, 0.580], [0.2, 0.3, 0.4, 0.5])
+    assert evaluation.choose_threshold(f1) == 0.4

@@ -1,16 +1,107 @@
-"""What docs/make-it-yours.rst advises, done in a copy of the project."""
+"""Copies of the project, made as docs/make-it-yours.rst says: for other tables and models."""
 
+import json
+import re
+import sys
+
+from sklearn.datasets import load_diabetes
+
+import numpy as np
+import pandas as pd
 import pytest
 import yaml
 
 from documents import blocks, commands
-from helpers import LOCAL, copy_project, edit, run_command, run_successfully
+from helpers import LOCAL, PROJECT, copy_project, edit, run_command, run_successfully
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+
 RUN = ("mlflow", "run", ".", *LOCAL)
+HAS_EXTRAS = (PROJECT / "extras").exists()
 
 
-def test_a_fourth_model(tmp_path):
+def declare(folder, declarations):
+    """Change declarations as a person does: one line for each."""
+    edited = 0
+    for path in (folder / "wine" / "dataset.py", folder / "clf-train.py"):
+        text = path.read_text()
+        for name, value in declarations.items():
+            pattern = rf"^{name} = (\[.*?\]|[^#\n]*)"
+            if name == "TARGET_THRESHOLD":
+                pattern = r"^(GOOD, TARGET_THRESHOLD) = [^#\n]*"
+                name, value = "GOOD, TARGET_THRESHOLD", ("high", value)
+            line = f"{name} = {value!r}"
+            text, n = re.subn(pattern, lambda _, line=line: line, text, flags=re.M | re.S)
+            edited += n
+        path.write_text(text)
+    assert edited == len(declarations)
+
+
+def patients():
+    """Return a table of numbers, one of them with an odd name, and what to declare for it."""
+    table = load_diabetes(as_frame=True, scaled=False).frame
+    declarations = {"NOUN": "patient", "TARGET_SCALE": "units", "TARGET_THRESHOLD": 150}
+    return table.rename(columns={"bmi": "bmi, kg/m²"}), declarations | {"TARGET": "target"}
+
+
+def penguins():
+    """Return a table of three labels, with missing numbers and no text among the features."""
+    declarations = {"NOUN": "penguin", "TARGET": "species", "CATEGORIES": ["species"]}
+    declarations |= {"MISSING": ["", "NA"], "IDENTICAL_ROWS_ARE_COPIES": False}
+    names = ["bill_length_mm", "bill_depth_mm", "flipper_length_mm", "body_mass_g", "species"]
+    return pd.read_csv(PROJECT / "docs/penguins.csv")[names], declarations
+
+
+@pytest.fixture(scope="module", params=[patients, penguins], ids=lambda make: make.__name__)
+def copy(request, tmp_path_factory):
+    """Return a copy of the project for a table, the table, and what its classifier has printed."""
+    table, declarations = request.param()
+    folder = copy_project(tmp_path_factory.mktemp("copy") / "project")
+    declare(folder, {"DATA": "table.csv", "FEATURES": [*table.columns[:-1]]} | declarations)
+    table.to_csv(folder / "table.csv", index=False)
+    make_rows = "d.load(d.DATA)[d.FEATURES].head(20).to_csv('predict.csv', index=False)"
+    python = (sys.executable, "-c", f"from wine import dataset as d; {make_rows}")
+    run_successfully(*python, cwd=folder)
+    return folder, table, run_successfully(sys.executable, "clf-train.py", cwd=folder)
+
+
+def test_training_speaks_of_no_wine_and_its_model_predicts(copy):
+    folder, table, printed = copy
+    assert "wine" not in printed.replace(str(folder), "").lower()
+    model = ("-m", re.search(r"runs:/\w+/model", printed)[0], *LOCAL)
+    predict = ("mlflow", "models", "predict", *model, "-t", "csv", "-i", "predict.csv")
+    answers = json.loads(run_successfully(*predict, cwd=folder))["predictions"]
+    assert len(answers) == 20
+    assert set(answers) <= (set(table["species"]) if "species" in table else {0, 1})
+
+
+@pytest.mark.skipif(not HAS_EXTRAS, reason="extras/ was deleted")
+def test_table_is_scored_promoted_and_swept(copy):
+    folder, table, printed = copy
+    model = re.search(r"runs:/\w+/model", printed)[0]
+
+    def run(name, *arguments):
+        return run_successfully(sys.executable, "-m", f"extras.{name}", *arguments, cwd=folder)
+
+    assert f"{len(table)} rows scored into" in run("score", model, "table.csv", "scored.csv")
+    scored = pd.read_csv(folder / "scored.csv")
+    assert [*scored.columns[: len(table.columns)]] == [*table.columns]
+    if "species" in table:
+        assert (scored["prediction"] == table["species"]).mean() > 0.9
+        probabilities = scored[[f"probability_{each}" for each in np.unique(table["species"])]]
+        np.testing.assert_allclose(probabilities.sum(axis=1), 1)
+    assert "Promoted: version 1" in run("promote", model, "champion")
+    assert "Best of 2 candidates" in run("sweep", "classifier", 2)
+
+
+def test_tests_of_a_copy_pass_in_it(copy):
+    run_tests = (sys.executable, "-m", "pytest", "-n", "0", "-m", "template", "-q")
+    done = run_command(*run_tests, cwd=copy[0], timeout=600)
+    assert done.status == 0, done.out
+    assert re.search(r"^\d+ passed", done.out, re.M)
+
+
+def test_a_fourth_model_is_an_entry_point_and_swept_like_the_others(tmp_path):
     folder = copy_project(tmp_path / "wine")
     for command in commands("docs/make-it-yours.rst"):
         if "ridge-train.py" in command.text:
@@ -25,7 +116,9 @@ def test_a_fourth_model(tmp_path):
     assert run.status == 0, run.err
     assert run.out.startswith("\nRidge: alpha=2.0, data=wine-quality.csv\n")
 
-    edit(folder / "wine" / "trainings.py", ("SCRIPTS = {", 'SCRIPTS = {"ridge": "ridge-train", '))
-    swept = run_command(*RUN, "-e", "sweep", "-P", "model=ridge", "-P", "trials=3", cwd=folder)
-    assert swept.status == 0, swept.err
-    assert "Best of 3 candidates" in swept.out
+    if HAS_EXTRAS:
+        script = ("SCRIPTS = {", 'SCRIPTS = {"ridge": "ridge-train", ')
+        edit(folder / "extras" / "trainings.py", script)
+        swept = run_command(*RUN, "-e", "sweep", "-P", "model=ridge", "-P", "trials=3", cwd=folder)
+        assert swept.status == 0, swept.err
+        assert "Best of 3 candidates" in swept.out

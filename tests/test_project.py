@@ -4,30 +4,25 @@ import ast
 import graphlib
 import hashlib
 import re
+import shutil
 import sys
 
 import pytest
 import yaml
 
-from helpers import PROJECT
+from helpers import LOCAL, PROJECT, copy_project, run_successfully
 
 MLPROJECT = yaml.safe_load((PROJECT / "MLproject").read_text())["entry_points"]
 SPARK = (PROJECT / "requirements-spark.txt").read_text().strip()
-# after its first two lines, which stop pip where Python is too old, what conda.yaml repeats
+# After its first two lines, which stop pip where Python is too old, what conda.yaml repeats.
 PIP = (PROJECT / "requirements.txt").read_text().splitlines()[2:]
 CONSTRAINTS, *PINS = PIP
-CORE = ["train", "huber-train", "clf-train"]  # and what they import
-OUTER = re.compile(
-    r"(sweep|promote|score|wine\.(loading|registry|trainings|relocate|scoring(\..+)?))$"
-)
 MAX_LINES = {ast.FunctionDef: 60, ast.ClassDef: 120}  # docstrings not counted
-# MLflow has no public way to know a random name, as the comment there says.
-PRIVATE = {"wine.tracking": {"_GENERATOR_NOUNS", "_GENERATOR_PREDICATES"}}
 
 
 def read_sources():
     """Return the syntax tree of each script and module by its name, for instance wine.cli."""
-    paths = [*PROJECT.glob("*.py"), *PROJECT.glob("wine/**/*.py")]
+    paths = [path for folder in ("", "wine/", "extras/") for path in PROJECT.glob(f"{folder}*.py")]
     names = [".".join(path.relative_to(PROJECT).with_suffix("").parts) for path in paths]
     return {
         name.removesuffix(".__init__"): ast.parse(path.read_text())
@@ -49,7 +44,7 @@ def imported_names(tree):
     return names
 
 
-IMPORTS = {name: imported_names(tree) & set(SOURCES) for name, tree in SOURCES.items()}
+IMPORTS = {name: imported_names(tree) for name, tree in SOURCES.items()}
 
 
 def test_pins_of_conda_and_pip_are_the_same():
@@ -61,61 +56,43 @@ def test_pins_of_conda_and_pip_are_the_same():
 
 def test_every_package_that_is_imported_is_pinned():
     known = {"sklearn": "scikit-learn", "py4j": "pyspark"}
-    imported = {name.split(".")[0] for tree in SOURCES.values() for name in imported_names(tree)}
-    outside = imported - set(sys.stdlib_module_names) - {"wine"}
-    assert {known.get(name, name) for name in outside} <= {
-        pin.split("==")[0] for pin in (*PINS, SPARK)
-    }
+    imported = {name.split(".")[0] for names in IMPORTS.values() for name in names}
+    outside = imported - set(sys.stdlib_module_names) - {"wine", "extras"}
+    pinned = {pin.split("==")[0] for pin in (*PINS, SPARK)}
+    assert {known.get(name, name) for name in outside} <= pinned
 
 
-def test_core_imports_nothing_of_the_outer_circle():
-    core, pending = set(), set(CORE)
-    while pending:
-        core |= pending
-        pending = set().union(*(IMPORTS[name] for name in pending)) - core
-    assert [name for name in core if OUTER.match(name)] == []
+def test_core_imports_nothing_of_extras():
+    core = {name: names for name, names in IMPORTS.items() if not name.startswith("extras")}
+    assert {"train", "huber-train", "clf-train", "wine.dataset"} < set(core)
+    assert {name for names in core.values() for name in names if name.startswith("extras")} == set()
 
 
 def test_no_modules_import_each_other_in_a_circle():
-    graphlib.TopologicalSorter(IMPORTS).prepare()  # It raises CycleError, which names them.
+    own = {name: names & set(SOURCES) - {"wine", "extras"} for name, names in IMPORTS.items()}
+    graphlib.TopologicalSorter(own).prepare()  # It raises CycleError, which names them.
 
 
-@pytest.mark.parametrize("name", SOURCES)
-def test_private_names_are_those_of_the_file(name):
-    nodes = list(ast.walk(SOURCES[name]))
-    own = {node.name for node in nodes if isinstance(node, (ast.FunctionDef, ast.ClassDef))}
-    attributes = [node for node in nodes if isinstance(node, ast.Attribute)]
-    own |= {node.attr for node in attributes if isinstance(node.ctx, ast.Store)}
-    own.add("_replace")  # A named tuple's, which is public.
-    used = {part for each in imported_names(SOURCES[name]) for part in each.split(".")}
-    used |= {node.attr for node in attributes}
-    private = {each for each in used if re.match(r"_(?!_)", each)}
-    assert private - own == PRIVATE.get(name, set())
-
-
-def n_lines_of(node):
+def n_lines(node):
     return node.end_lineno - node.lineno + 1
 
 
-@pytest.mark.parametrize("name", SOURCES)
-def test_functions_and_classes_are_short(name):
-    for node in ast.walk(SOURCES[name]):
-        if type(node) in MAX_LINES:
-            docstrings = [
-                each.body[0]
-                for each in ast.walk(node)
-                if type(each) in MAX_LINES and ast.get_docstring(each)
-            ]
-            n_lines = n_lines_of(node) - sum(map(n_lines_of, docstrings))
-            assert n_lines <= MAX_LINES[type(node)], node.name
+def test_functions_and_classes_are_short():
+    for name, tree in SOURCES.items():
+        for node in ast.walk(tree):
+            if type(node) in MAX_LINES:
+                parts = [each for each in ast.walk(node) if type(each) in MAX_LINES]
+                docstrings = [part.body[0] for part in parts if ast.get_docstring(part)]
+                code = n_lines(node) - sum(map(n_lines, docstrings))
+                assert code <= MAX_LINES[type(node)], f"{name}.{node.name}"
 
 
 @pytest.mark.parametrize("entry_point", MLPROJECT)
-def test_defaults_of_mlproject_script_help_and_documents_are_the_same(entry_point, run_script):
+def test_defaults_of_mlproject_help_and_documents_are_the_same(entry_point, run_script):
     parameters = MLPROJECT[entry_point]["parameters"]
-    words = MLPROJECT[entry_point]["command"].split()
-    assert words[2:] == [f"{{{name}}}" for name in parameters]
-    shown = run_script(words[1], "--help").out
+    words = MLPROJECT[entry_point]["command"].removeprefix("python ").removeprefix("-m ").split()
+    assert words[1:] == [f"{{{name}}}" for name in parameters]
+    shown = run_script(words[0], "--help").out
     page = (PROJECT / "docs" / "entry-points.rst").read_text()
     for name, parameter in parameters.items():
         if "default" in parameter:
@@ -139,15 +116,28 @@ def test_wines_to_predict_have_the_columns_of_the_table_but_the_target():
     assert all("." in number for row in rows for number in row.split(","))
 
 
-def test_ci_runs_the_commands_of_the_readme():
-    script = (PROJECT / ".ci/run").read_text()
-    for command in ("python -m pytest", "python -m pytest -m slow"):
-        assert f'"$(grep -m1 "{command}" README.rst)"' in script
-
-
-def test_workflow_pastes_lines_of_the_readme():
-    workflow = (PROJECT / ".github/workflows/readme.yml").read_text()
+def test_ci_and_workflow_paste_lines_of_the_readme():
     readme = (PROJECT / "README.rst").read_text()
-    patterns = re.findall(r"(?:grep -m1|-Pattern) '([^']+)'", workflow)
-    assert len(patterns) == 5
-    assert [pattern for pattern in patterns if pattern not in readme] == []
+    script = (PROJECT / ".ci/run").read_text()
+    workflow = (PROJECT / ".github/workflows/readme.yml").read_text()
+    for text, n_lines in ((script, 2), (workflow, 5)):
+        patterns = re.findall(r"""(?:grep -m1|-Pattern) ['"]([^'"]+)['"]""", text)
+        assert len(patterns) == n_lines
+        assert [pattern for pattern in patterns if pattern not in readme] == []
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_copy_without_the_extras_trains_and_passes_its_tests(tmp_path):
+    copy = copy_project(tmp_path / "copy")
+    for folder in ("extras", "tests/extras"):
+        shutil.rmtree(copy / folder)
+    for page in ("sweep", "promotion", "scoring"):
+        (copy / "docs" / f"{page}.rst").unlink()
+    menu = copy / "MLproject"
+    kept = [part for part in menu.read_text().split("\n\n") if "-m extras." not in part]
+    menu.write_text("\n\n".join(kept) + "\n")
+    out = run_successfully("mlflow", "run", ".", *LOCAL, cwd=copy)
+    assert "rmse 0.8139 0.8107" in out
+    tests = ["wine", *(f"tests/test_{name}.py" for name in ("dataset", "cli", "project"))]
+    run_successfully(sys.executable, "-m", "pytest", "-n", "0", *tests, cwd=copy)

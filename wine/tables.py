@@ -10,6 +10,7 @@ import shutil
 import tarfile
 import tempfile
 import urllib.request
+import weakref
 import zipfile
 from pathlib import Path
 from typing import NamedTuple
@@ -18,16 +19,14 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-import pyarrow.csv
-import pyarrow.fs
-import pyarrow.parquet
+from pyarrow import csv as arrow_csv
+from pyarrow import fs, parquet
 
 from wine import UserError
 
 PROJECT = Path(__file__).resolve().parent.parent
 DOWNLOAD_TIMEOUT = 60  # seconds without a byte
 CODECS = {b"\x1f\x8b": "gzip", b"\x28\xb5": "zstd"}
-UTF16 = (b"\xff\xfe", b"\xfe\xff")
 DELIMITERS = {",": "','", ";": "';'", "\t": "tabs", "|": "'|'"}
 SAMPLE = BLOCK_SIZE = 2**20  # bytes, some 15,000 wines
 # scikit-learn's trees compute with 32 bits, whose largest number is 3.4e38; a scaler may divide by
@@ -37,7 +36,7 @@ MAX_NUMBER, MAX_INTEGER = 1e30, 2**53 - 1
 BLANKS = "\t\n\v\f\r \xa0\xad\u202f\u205f\u2060\u3000\ufeff" + "".join(map(chr, range(8192, 8208)))
 NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
 # A number whose comma cannot separate thousands, for instance 0,27 or 7,5 or 1234,567 or ,5.
-DECIMAL_COMMA = r"[+-]?(\d*,(\d{1,2}|\d{4,})|(0\d*|\d{4,})?,\d+)([eE][+-]?\d+)?"
+DECIMAL_COMMA = r"[+−-]?(\d*,(\d{1,2}|\d{4,})|(0\d*|\d{4,})?,\d+)([eE][+-]?\d+)?"
 LINE_END = r"\r\n|\n|\r"
 STANDS_FOR_MISSING = r"(?i)|na|n/a|nan|null|none|\?|-|\."
 OTHER_CELLS = {  # what a cell is that is no number
@@ -62,8 +61,8 @@ OTHER_FILES = {  # what a file that is no table begins with; what it is; what he
     rb"[^\0]*\0": ("not text", "convert it"),
 }
 NO_FILES = {
-    pa.fs.FileType.Directory: "which is a folder",
-    pa.fs.FileType.Unknown: "which is a pipe or a device, whose start cannot be read again",
+    fs.FileType.Directory: "which is a folder",
+    fs.FileType.Unknown: "which is a pipe or a device, whose start cannot be read again",
 }
 NOT_UNICODE = "some text is not UTF-8; save the file as 'CSV UTF-8'"
 csv.field_size_limit(2**31 - 1)  # A quote that is never closed makes a cell of what follows it.
@@ -97,7 +96,7 @@ class Form(NamedTuple):
 
 
 class Batch(NamedTuple):
-    """Some rows of a table.
+    """Some rows of a table, one behind the other.
 
     Attributes
     ----------
@@ -151,8 +150,10 @@ class Table:
 
     def __init__(self, data, parameter, columns):
         self.data, self.parameter, self.columns = data, parameter, columns
-        self.location, self._downloaded = locate(data), None
+        self.location = self._path = locate(data)
         with self._reading():
+            if self.location.startswith(("http://", "https://", "ftp://")):
+                self._path = _download(self.location, self)
             is_parquet = self._open().read(4) == b"PAR1"
             self._file = _Parquet(self._open) if is_parquet else _Csv(self._open, columns)
         self.form, self.schema, self.codec = self._file.form, self._file.schema, self._file.codec
@@ -177,13 +178,9 @@ class Table:
 
     def _open(self):
         """Open the file at its beginning."""
-        if self.location.startswith(("http://", "https://", "ftp://")):
-            self._downloaded = self._downloaded or _download(self.location)
-            self._downloaded.seek(0)
-            return pa.PythonFile(self._downloaded, "r")
-        files, path = filesystem(self.location)
+        files, path = filesystem(self._path)
         kind = files.get_file_info(path).type
-        if kind != pa.fs.FileType.File:
+        if kind != fs.FileType.File:
             places = "" if "://" in self.data else f" in {Path.cwd()} or {PROJECT}"
             wrong = NO_FILES.get(kind, f"no such file{places}")
             wrong = "which is a link to no file" if Path(self.data).is_symlink() else wrong
@@ -281,19 +278,19 @@ class _Parquet:
     form = codec = None
 
     def __init__(self, open_file):
-        self._open, schema = open_file, pa.parquet.read_schema(open_file())
+        self._open, schema = open_file, parquet.read_schema(open_file())
         # Arrow cannot search in a string_view, as Polars writes it.
         fields = [f.with_type(pa.string()) if f.type == pa.string_view() else f for f in schema]
         self.schema = pa.schema(fields, schema.metadata)
 
     def read(self, names, _):
         """Return some columns of all rows."""
-        return pa.parquet.ParquetFile(self._open()).read(names).select(names)
+        return parquet.ParquetFile(self._open()).read(names).select(names)
 
     def batches(self, names=None):
         """Yield row numbers, all or some columns, no malformed rows, and how much was read."""
         schema = pa.schema([self.schema.field(name) for name in names]) if names else self.schema
-        file, done = pa.parquet.ParquetFile(self._open()), 0
+        file, done = parquet.ParquetFile(self._open()), 0
         for cells in file.iter_batches(columns=names):
             numbers = np.arange(done + 1, done + len(cells) + 1)
             done += len(cells)
@@ -306,7 +303,7 @@ class _Csv:
     def __init__(self, open_file, columns):
         self._open, self.codec = open_file, CODECS.get(open_file().read(2))
         start = self._decompress(open_file()).read(SAMPLE)
-        encoding = "utf-16" if start.startswith(UTF16) else "utf-8"
+        encoding = "utf-16" if start[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
         text = start.decode(encoding, "replace").lstrip("\ufeff")
         # Excel takes the delimiter from a line above the header.
         above = re.match(rf'({LINE_END})*("?sep=([,;\t|])"?({LINE_END})+)?', text)
@@ -338,9 +335,9 @@ class _Csv:
         convert |= {"include_columns": names, "decimal_point": form.decimal}
         return (
             pa.PythonFile(_Text(text), "r"),
-            pa.csv.ReadOptions(skip_rows=form.skip_rows, **read),
-            pa.csv.ParseOptions(newlines_in_values=True, **parse),
-            pa.csv.ConvertOptions(**convert),
+            arrow_csv.ReadOptions(skip_rows=form.skip_rows, **read),
+            arrow_csv.ParseOptions(newlines_in_values=True, **parse),
+            arrow_csv.ConvertOptions(**convert),
         )
 
     def read(self, names, columns):
@@ -349,7 +346,7 @@ class _Csv:
         missing = set.intersection(*(set(column.missing) for column in columns))
         convert = {"column_types": dict(zip(names, kinds, strict=True)), "null_values": [*missing]}
         with contextlib.suppress(pa.ArrowInvalid):
-            return pa.csv.read_csv(*self._start(self._open(), names, **convert))
+            return arrow_csv.read_csv(*self._start(self._open(), names, **convert))
 
     def batches(self, names=()):
         """Yield row numbers, all or some columns, the malformed rows, and how much was read."""
@@ -361,7 +358,7 @@ class _Csv:
 
         arguments = self._start(file, names, keep, default_column_type=pa.string())
         try:
-            for cells in pa.csv.open_csv(*arguments):
+            for cells in arrow_csv.open_csv(*arguments):
                 ahead = [number for number, _ in [*malformed]]  # The reader is ahead.
                 numbers = np.arange(done + 1, done + len(cells) + len(ahead) + 1)
                 numbers = numbers[~np.isin(numbers, ahead)][: len(cells)]
@@ -422,8 +419,8 @@ def locate(data):
 def filesystem(location):
     """Return the `pyarrow.fs.FileSystem` of an absolute path or a URL, and the path in it."""
     if "://" in location:
-        return pa.fs.FileSystem.from_uri(location)
-    return pa.fs.LocalFileSystem(), location
+        return fs.FileSystem.from_uri(location)
+    return fs.LocalFileSystem(), location
 
 
 def is_text(kind):
@@ -439,15 +436,17 @@ def _is_allowed(kind, column):
     return number or is_flag or is_text(kind) or pa.types.is_null(kind)
 
 
-def _download(url):
-    """Copy what a web server sends to a temporary file, which goes when it is closed."""
-    file = tempfile.TemporaryFile()  # noqa: SIM115 (the caller reads it)
-    with urllib.request.urlopen(url, timeout=DOWNLOAD_TIMEOUT) as response:
+def _download(url, owner):
+    """Copy what a web server sends to a file that goes with its owner, and return its path."""
+    folder = tempfile.mkdtemp()
+    weakref.finalize(owner, shutil.rmtree, folder, ignore_errors=True)
+    path = Path(folder, "table")
+    with urllib.request.urlopen(url, timeout=DOWNLOAD_TIMEOUT) as response, path.open("wb") as file:
         shutil.copyfileobj(response, file)
         length = int(response.headers.get("Content-Length") or file.tell())
-    if file.tell() != length:
-        raise OSError(f"the server sent {file.tell()} of {length} bytes")
-    return file
+        if file.tell() != length:
+            raise OSError(f"the server sent {file.tell()} of {length} bytes")
+    return str(path)
 
 
 def _rows(text, delimiter):
@@ -497,7 +496,7 @@ def _refuse_other_header(text, names, columns, n_above):
             raise ValueError(f"its header is line {number}: remove the lines above it")
     words = [line.split() for line in lines if line.strip()]
     if len(names) <= 2 < min(map(len, words)) and _are_numbers(words[-1]):
-        raise ValueError("it separates its cells by blanks, allowed are ',', ';', tabs and '|'")
+        raise ValueError("its cells are separated by blanks, allowed are ',', ';', tabs and '|'")
     cells, needed = re.findall(r'[^,;\t|\s"]+', lines[0]), [column.name for column in columns]
     if _are_numbers(cells) and not _are_numbers(needed):
         reason = "the first line has numbers where the names of the columns belong"

@@ -111,9 +111,10 @@ def table_of_many_types():
 
 
 def start_scoring(*arguments, store, cwd):
-    """Start score.py, which is to record in the store of a folder."""
-    script = (sys.executable, PROJECT / "score.py", *arguments)
-    return start_process(*script, cwd=cwd, MLFLOW_TRACKING_URI=store_uri(store))
+    """Start a scoring, which is to record in the store of a folder."""
+    score = (sys.executable, "-m", "extras.score", *arguments)
+    env = {"PYTHONPATH": str(PROJECT), "MLFLOW_TRACKING_URI": store_uri(store)}
+    return start_process(*score, cwd=cwd, **env)
 
 
 def wait_for_output(folder, scoring):

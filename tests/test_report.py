@@ -1,21 +1,23 @@
-"""The addresses of MLflow's UI, and the views that trainings store and never replace."""
+"""The report: the addresses of MLflow's UI, and the views that trainings store, never replace."""
 
 import json
 
-from sklearn.linear_model import Ridge
-
 import mlflow
-import pytest
-from mlflow.exceptions import MlflowException
 
 from helpers import PROJECT, client_of, tracking_in
-from wine import dataset, tracking, ui
+from wine import dataset, report
 
 KEY = "cv_rmse-alpha-l1_ratio-eae886fb"  # The last part is the digest of the training wines.
 
 
-def experiment_tags(store):
-    return client_of(store).get_experiment("0").tags
+def views_of(store):
+    """Return the stored views of the experiment in a folder's store, by their keys."""
+    tags = client_of(store).get_experiment("0").tags
+    return {
+        name.removeprefix(report.PREFIX): json.loads(tag)
+        for name, tag in tags.items()
+        if name.startswith(report.PREFIX)
+    }
 
 
 def runs_in(store, view):
@@ -24,22 +26,20 @@ def runs_in(store, view):
     return client_of(store).search_runs(["0"], view["searchFilter"], order_by=[order])
 
 
-def test_view_of_the_trainings_shows_the_metric_and_the_parameters(new_store, run_script):
-    assert run_script("train.py").status == 0
-    view = json.loads(experiment_tags(new_store)[ui.PREFIX + KEY])
+def test_view_of_the_trainings_shows_the_metric_and_the_parameters(project):
+    view = views_of(project)[KEY]
     assert (view["orderByKey"], view["orderByAsc"]) == ("metrics.`cv_rmse`", True)
-    assert view["selectedColumns"] == [
-        "metrics.`cv_rmse`",
-        "metrics.`rmse_unseen`",
-        "params.`alpha`",
-        "params.`l1_ratio`",
-    ]
+    metrics, params = ["cv_rmse", "rmse_unseen"], ["alpha", "l1_ratio"]
+    columns = [*(f"metrics.`{name}`" for name in metrics), *(f"params.`{name}`" for name in params)]
+    assert view["selectedColumns"] == columns
     bars, parallel = view["compareRunCharts"]
     assert (bars["type"], bars["metricKey"]) == ("BAR", "cv_rmse")
-    assert (parallel["selectedParams"], parallel["selectedMetrics"]) == (
-        ["alpha", "l1_ratio"],
-        ["cv_rmse", "rmse_unseen"],
-    )
+    assert (parallel["selectedParams"], parallel["selectedMetrics"]) == (params, metrics)
+
+
+def test_best_classifier_comes_first_by_the_highest_metric(project):
+    (view,) = (view for key, view in views_of(project).items() if "n_estimators" in key)
+    assert (view["orderByKey"], view["orderByAsc"]) == ("metrics.`cv_average_precision`", False)
 
 
 def test_view_leaves_out_trainings_on_another_table(new_store, run_script):
@@ -50,8 +50,7 @@ def test_view_leaves_out_trainings_on_another_table(new_store, run_script):
     moved.write_text("".join(lines))
     for data in (dataset.DATA, thousand, moved):
         assert run_script("train.py", 0.01, 0.1, data).status == 0
-    tags = experiment_tags(new_store)
-    views = [json.loads(tag) for name, tag in tags.items() if name.startswith(ui.PREFIX)]
+    views = views_of(new_store).values()
     shown = [{run.info.run_name for run in runs_in(new_store, view)} for view in views]
     assert sorted(shown, key=len) == [
         {"ElasticNet 0.01, 0.1 on thousand"},
@@ -63,41 +62,33 @@ def test_best_by_chance_on_the_unseen_wines_does_not_come_first(new_store, run_s
     """The first of these trainings is better on the unseen wines, the second one by folds."""
     for l1_ratio in (0.1, 0.5):
         assert run_script("train.py", 0.003, l1_ratio).status == 0
-    view = json.loads(experiment_tags(new_store)[ui.PREFIX + KEY])
-    runs = runs_in(new_store, view)
-    assert [run.data.params["l1_ratio"] for run in runs] == ["0.5", "0.1"]
-    assert runs[0].data.metrics["rmse_unseen"] > runs[1].data.metrics["rmse_unseen"]
+    best, other = runs_in(new_store, views_of(new_store)[KEY])
+    assert [run.data.params["l1_ratio"] for run in (best, other)] == ["0.5", "0.1"]
+    assert best.data.metrics["rmse_unseen"] > other.data.metrics["rmse_unseen"]
 
 
 def test_view_that_is_there_stays(new_store, run_script):
-    own = json.dumps({"selectedColumns": []})
-    client_of(new_store).set_experiment_tag("0", ui.PREFIX + KEY, own)
+    own = {"selectedColumns": []}
+    client_of(new_store).set_experiment_tag("0", report.PREFIX + KEY, json.dumps(own))
     result = run_script("train.py")
     assert result.status == 0, result.err
-    assert experiment_tags(new_store)[ui.PREFIX + KEY] == own
+    assert views_of(new_store) == {KEY: own}
     assert f"&viewStateShareKey={KEY}\n" in result.out
 
 
-def test_view_that_cannot_be_stored_does_not_fail_the_run(new_store):
+def test_view_that_cannot_be_stored_opens_the_table_of_all_runs(new_store):
     """A tag of an experiment that was deleted is refused, as to a member without the right."""
-    with tracking_in(new_store), tracking.start_run():
+    with tracking_in(new_store), mlflow.start_run():
         mlflow.MlflowClient().delete_experiment("0")
-        with pytest.raises(MlflowException):
-            mlflow.MlflowClient().set_experiment_tag("0", "any", "any")
-        view = ui.store_trainings(Ridge(), {"alpha": 1.0})
-        assert view == {}
-        assert ui.runs_url(**view).endswith("/runs?workflowType=machine_learning")
+        view = report.store_view("key", {})
         mlflow.MlflowClient().restore_experiment("0")
-
-
-def test_registered_model_opens_outside_the_pages_for_language_models():
-    url = "http://127.0.0.1:5050/#/models/wine?workflowType=machine_learning"
-    assert ui.model_url("wine") == url
+        assert (view, views_of(new_store)) == ({}, {})
+        assert report.runs_url(**view).endswith("/runs?workflowType=machine_learning")
 
 
 def test_password_in_the_tracking_address_is_not_shown(new_store):
-    with tracking_in(new_store), tracking.start_run():
+    with tracking_in(new_store), mlflow.start_run():
         mlflow.set_tracking_uri("http://ana:secret@wine.example/")
-        shown = ui.runs_url()
+        shown = report.runs_url()
         mlflow.set_tracking_uri(f"sqlite:///{new_store}/mlflow.db")
     assert shown == "http://wine.example/#/experiments/0/runs?workflowType=machine_learning"

@@ -1,0 +1,100 @@
+"""Figures of the extras: what they show of a sweep, a promotion and a scoring."""
+
+from collections import Counter
+from types import SimpleNamespace
+
+from sklearn.linear_model import Ridge
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from extras import drift, figures
+from wine import evaluation
+
+RMSE = evaluation.main_metric(Ridge())
+
+
+def table(scores, **params):
+    """Return a table of candidates."""
+    columns = {**params, "cv_rmse": scores, "cv_rmse_std": [0.03] * len(scores)}
+    return pd.DataFrame({name: pd.Series(each, dtype=object) for name, each in columns.items()})
+
+
+def axis_of(values):
+    """Return the axis of a figure of candidates that have these values of one parameter."""
+    found = table([0.5] * len(values), x=values)
+    figure = figures.candidates(found, ["x"], RMSE, 0)
+    figure.canvas.draw()
+    return figure.axes[0]
+
+
+@pytest.mark.parametrize(
+    ("values", "labels"),
+    [
+        (["random", "cyclic", "random"], ["cyclic", "random"]),
+        ([True, False], ["False", "True"]),
+        ([None, 20, 8, "sqrt", 0.5], ["0.5", "8", "20", "None", "sqrt"]),
+        ([(1, 2), [3], "$x$"], ["$x$", "(1, 2)", "[3]"]),
+    ],
+)
+def test_what_is_no_number_gets_an_axis_of_texts(values, labels):
+    assert [label.get_text() for label in axis_of(values).get_xticklabels()] == labels
+
+
+def test_numbers_get_an_axis_of_numbers_and_a_logarithmic_one_where_they_are_far_apart():
+    assert axis_of([1, 5, 10]).get_xscale() == "linear"
+    assert axis_of([-1, 5, 1000]).get_xscale() == "linear"
+    assert axis_of([0.001, 0.1, 10]).get_xscale() == "log"
+
+
+def test_best_candidate_is_marked_and_named():
+    found = table([0.8139, 0.7592], alpha=[1.0, 0.01], l1_ratio=[0.1, 0.5])
+    figure = figures.candidates(found, ["alpha", "l1_ratio"], RMSE, 1)
+    title = "best alpha=0.01, l1_ratio=0.5: 0.7592; defaults 0.8139"
+    assert figure.get_suptitle() == title
+    for ax, value in zip(figure.axes, (0.01, 0.5), strict=True):
+        (star,) = [line for line in ax.lines if line.get_marker() == "*"]
+        assert (star.get_xdata(), star.get_ydata()) == ([value], [0.7592])
+    assert "lower is better" in figure.axes[0].get_ylabel()
+
+
+def test_defaults_that_failed_are_not_shown():
+    figure = figures.candidates(table([0.9, 0.8], alpha=[1, 2]).loc[[1]], ["alpha"], RMSE, 1)
+    assert figure.get_suptitle() == "best alpha=2: 0.8000"
+
+
+def test_comparison_says_which_way_is_better():
+    scores = {"challenger": 0.7, "champion": 0.6, "gain_low": -0.1, "gain_high": 0.2}
+    for ascending, better in ((True, "lower"), (False, "higher")):
+        metric = RMSE._replace(ascending=ascending)
+        axes = figures.comparison(scores, np.linspace(-0.1, 0.2, 100), metric, "").axes
+        assert axes[0].get_ylabel() == f"rmse on the unseen wines, {better} is better"
+
+
+@pytest.mark.parametrize(("n_rows", "most"), [(1, 5), (20, 9), (10_000, 40)])
+def test_few_scored_rows_get_few_bins_and_each_row_is_counted(n_rows, most):
+    values = np.random.default_rng(0).normal(6, 0.5, n_rows).round(2)
+    counts = SimpleNamespace(scored=n_rows, predictions=Counter(values.tolist()))
+    (ax,) = figures.predictions(counts, ["prediction"]).axes
+    assert len(ax.patches) <= most
+    assert sum(bar.get_height() for bar in ax.patches) == n_rows
+
+
+def test_several_classes_get_a_bar_each():
+    counts = SimpleNamespace(scored=5, predictions=Counter({"red": 3, "$w$": 2}))
+    outputs = ["prediction", "probability_red", "probability_$w$"]
+    (ax,) = figures.predictions(counts, outputs).axes
+    assert [label.get_text() for label in ax.get_xticklabels()] == ["$w$", "red"]
+    assert [bar.get_height() for bar in ax.patches] == [2, 3]
+
+
+def test_title_says_whether_a_table_is_unlike_the_training_wines():
+    columns = pd.DataFrame(
+        {"outside": [0.01, 0.02], "psi": [0.3, 0.5], "limit": [0.4, 0.4]}, ["pH", "alcohol"]
+    )
+    figure = figures.drift(drift.Drift(20, 0.05, columns))
+    assert figure.get_suptitle() == "20 rows, unlike the training wines in alcohol"
+    assert figure.axes[1].get_title() == "5.0% of the rows with a value outside"
+    like = figures.drift(drift.Drift(20, 0.05, columns.assign(limit=9.0)))
+    assert like.get_suptitle() == "20 rows, not shown to be unlike the training wines"

@@ -1,0 +1,235 @@
+"""Models: what cannot be used is refused in one line, and before any code of its own runs."""
+
+import copy
+import pathlib
+import shutil
+
+from sklearn.cluster import KMeans
+from sklearn.ensemble import ExtraTreesClassifier
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.model_selection import FixedThresholdClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.svm import LinearSVC
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+import yaml
+from mlflow.models import ModelSignature, infer_signature
+from mlflow.types import ColSpec, Schema
+
+from extras import models
+from helpers import tracking_in
+from wine import UserError, dataset, model
+
+TABLE = dataset.load(dataset.DATA).head(1000)
+X, QUALITY = TABLE[dataset.FEATURES], TABLE["quality"]
+IS_GOOD = QUALITY >= 7
+WORDS = IS_GOOD.map({True: "good", False: "other"})
+DATES = ModelSignature(Schema([ColSpec("datetime", name) for name in dataset.FEATURES]))
+SETTING = "MLFLOW_ALLOW_PICKLE_DESERIALIZATION"
+DECILES = model.deciles(X)
+
+
+@pytest.fixture(autouse=True)
+def own_folder(new_store, monkeypatch):
+    """Let each test save in its own folder, beside a store that knows no model."""
+    monkeypatch.chdir(new_store)
+    monkeypatch.delenv(SETTING, raising=False)
+    with tracking_in(new_store):
+        yield
+
+
+def save(estimator, y=QUALITY, *, X=X, **options):
+    """Fit a model, and save it."""
+    defaults = {
+        "signature": infer_signature(TABLE[dataset.FEATURES]),
+        "serialization_format": "skops",
+        "pip_requirements": ["scikit-learn"],  # MLflow would spend seconds to find them out.
+    }
+    mlflow.sklearn.save_model(estimator.fit(X, y), "saved", **(defaults | options))
+
+
+def edit_mlmodel(edit):
+    """Change what the file MLmodel of the saved model says."""
+    content = yaml.safe_load(pathlib.Path("saved/MLmodel").read_text())
+    edit(content)
+    pathlib.Path("saved/MLmodel").write_text(yaml.safe_dump(content))
+
+
+def assert_refused(*parts):
+    """Assert that the saved model is refused in one line with all parts."""
+    with pytest.raises(UserError) as caught:
+        models.load("saved")
+    line = str(caught.value)
+    assert line.startswith("model: received 'saved' (")
+    assert "\n" not in line
+    for part in (*parts, "), allowed is a scikit-learn "):
+        assert part in line
+
+
+def save_with_deciles(deciles):
+    save(LinearRegression(), metadata={"deciles": deciles})
+
+
+UNFIT = {
+    "clusterer": (lambda: save(KMeans(2, random_state=0)), "it is a KMeans"),
+    "no probabilities": (lambda: save(LinearSVC()), "it is a LinearSVC"),
+    "tensor": (
+        lambda: save(LinearRegression(), signature=infer_signature(X.to_numpy())),
+        "it does not name its columns",
+    ),
+    "dates": (
+        lambda: save(LinearRegression(), signature=DATES),
+        "it takes columns of the type datetime",
+    ),
+    "other columns": (
+        lambda: save(LinearRegression(), signature=infer_signature(X[["pH", "alcohol"]])),
+        "it was not fitted on the columns that it names",
+    ),
+    "fitted without names": (
+        lambda: save(LinearRegression(), X=X.to_numpy()),
+        "it was not fitted on the columns that it names",
+    ),
+    "two outputs": (
+        lambda: save(LinearRegression(), TABLE[["quality", "pH"]]),
+        "it predicts several values for each row",
+    ),
+    "deciles lack a column": (
+        lambda: save_with_deciles({name: DECILES[name] for name in dataset.FEATURES[1:]}),
+        "the deciles in its metadata are not those of its columns",
+    ),
+    "deciles lack a share": (
+        lambda: save_with_deciles(DECILES | {"pH": DECILES["pH"] | {"shares": [0.1] * 9}}),
+        "the deciles in its metadata are not those of its columns",
+    ),
+    "deciles are a list": (lambda: save_with_deciles(["alcohol"]), "list"),
+}
+
+
+@pytest.mark.filterwarnings("ignore")  # what scikit-learn and MLflow say of such models
+@pytest.mark.parametrize(("make", "part"), UNFIT.values(), ids=UNFIT)
+def test_unfit_model_is_refused(make, part):
+    make()
+    assert_refused(part)
+
+
+class Hostile(LinearRegression):
+    """An estimator that leaves a file behind wherever it is unpickled."""
+
+    def __reduce__(self):
+        return pathlib.Path.touch, (pathlib.Path("ran"),)
+
+
+@pytest.mark.filterwarnings("ignore")  # MLflow's word on these formats
+@pytest.mark.parametrize("form", ["pickle", "cloudpickle"])
+def test_pickled_model_is_refused_before_its_code_runs(form, monkeypatch):
+    save(Hostile(), serialization_format=form)
+    assert_refused(f"it may run any code when it is loaded: {form}; {SETTING}=true loads what you")
+    monkeypatch.setenv(SETTING, "false")
+    assert_refused(SETTING)
+    assert not pathlib.Path("ran").exists()
+    monkeypatch.setenv(SETTING, "true")
+    assert_refused("it is a NoneType")  # what it became
+    assert pathlib.Path("ran").exists()
+
+
+def test_model_with_code_of_its_own_is_refused():
+    pathlib.Path("own.py").touch()
+    save(LinearRegression(), code_paths=["own.py"])
+    assert_refused("code of its own", SETTING)
+    shutil.rmtree("saved")
+    save(LinearRegression())
+    assert models.load("saved").outputs == ["prediction"]
+    edit_mlmodel(lambda content: content["flavors"]["python_function"].update(loader_module="own"))
+    assert_refused("code of its own", SETTING)
+    edit_mlmodel(lambda content: content["flavors"].pop("sklearn"))
+    assert_refused("it is a model of python_function")
+
+
+def test_types_that_only_the_model_trusts_need_the_setting(monkeypatch):
+    pipeline = make_pipeline(FunctionTransformer(copy.copy), LinearRegression())
+    save(pipeline, skops_trusted_types=["copy.copy"])
+    assert_refused("it may run any code when it is loaded: copy.copy", SETTING)
+    monkeypatch.setenv(SETTING, "true")
+    assert models.load("saved").outputs == ["prediction"]
+
+
+def trees(threshold=None, **options):
+    """Return trees, with a threshold or without."""
+    estimator = ExtraTreesClassifier(10, min_samples_leaf=5, random_state=0)
+    if threshold is None:
+        return estimator
+    return FixedThresholdClassifier(estimator, threshold=threshold, **options)
+
+
+LINEAR = make_pipeline(StandardScaler(), LogisticRegression())
+BY_DECISION = {"threshold": 2.5, "response_method": "decision_function"}
+
+
+@pytest.mark.parametrize(
+    ("estimator", "y"),
+    [
+        (trees(), WORDS),
+        (trees(0.33, pos_label="good"), WORDS),
+        (trees(0.33, pos_label="other", response_method="predict_proba"), WORDS),
+        (FixedThresholdClassifier(LINEAR, **BY_DECISION, pos_label="good"), WORDS),
+        (trees("auto"), IS_GOOD.astype("int64")),
+        (trees(0.33), IS_GOOD),
+        (trees(), QUALITY),
+        (LINEAR, WORDS),
+    ],
+    ids=["words", "good", "other", "decision", "numbers", "truths", "grades", "no forest"],
+)
+def test_classes_and_probabilities_are_those_of_the_estimator(estimator, y):
+    save(estimator, y, skops_trusted_types=model.TRUSTED_TYPES)
+    found = models.predict(models.load("saved"), X)
+    expected, probabilities = estimator.predict(X), estimator.predict_proba(X)
+    assert len(np.unique(expected)) > 1
+    assert found.pop("prediction").tolist() == expected.tolist()
+    names = [f"probability_{each}" for each in estimator.classes_]
+    if [*estimator.classes_] == [0, 1]:
+        names, probabilities = ["probability"], probabilities[:, 1:]
+    assert [*found] == names
+    np.testing.assert_allclose(np.column_stack([*found.values()]), probabilities, atol=1e-12)
+
+
+def test_texts_and_missing_values_go_in_as_the_model_declares_them():
+    table = pd.DataFrame({"site": ["a", "b"] * 9, "pH": np.arange(18.0)})
+    encoder = FunctionTransformer(pd.get_dummies, kw_args={"columns": ["site"]})
+    pipeline = make_pipeline(encoder, LinearRegression())
+    options = {"signature": infer_signature(table), "metadata": {"missing": ["", "NA"]}}
+    trusted = ["pandas.core.reshape.encoding.get_dummies"]
+    save(pipeline, np.arange(18), X=table, skops_trusted_types=trusted, **options)
+    assert_refused(*trusted)
+
+
+@pytest.mark.parametrize("file", ["MLmodel", "model.skops"])
+def test_damaged_model_is_refused_in_one_line(file):
+    save(LinearRegression())
+    path = pathlib.Path("saved", file)
+    for size in (300, 0):
+        path.write_bytes(path.read_bytes()[:size])
+        assert_refused()
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        *("runs:/0/model", "models:/none/1", "models:/none@x", "models:/m-0", "no/model", "."),
+        *("s3://wine/model", "gs://wine/model", "abc://wine"),
+    ],
+)
+def test_address_without_a_model_is_refused_in_one_line(uri):
+    with pytest.raises(UserError, match=r"champion: received '[^\n]*allowed is a scikit-learn "):
+        models.load(uri, "champion")
+
+
+def test_folder_that_a_colleague_has_sent_is_loaded_without_its_id(project, run_ids):
+    folder = project / "mlruns" / "0" / run_ids["main"] / "artifacts" / "model"
+    sent = models.load(str(folder))
+    with tracking_in(project):
+        own = models.load(str(folder))
+    assert (sent.model_id, own.model_id[:2], sent.columns) == (None, "m-", dataset.FEATURES)

@@ -1,0 +1,353 @@
+"""A promotion: a model becomes the champion of a name if it is better, and one champion loads."""
+
+import contextlib
+import os
+import re
+import shutil
+import sqlite3
+import sys
+
+from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+
+from extras import promote
+from helpers import (
+    MLFLOW_RUN,
+    PROJECT,
+    WINES,
+    assert_one_line_error,
+    client_of,
+    free_port,
+    run_command,
+    run_id_in,
+    runs_of,
+    store_uri,
+    tracking_in,
+)
+from wine import UserError, dataset, tracking
+
+NAME = "wine-quality"
+COMMAND = (sys.executable, "-m", "extras.promote")
+
+
+@pytest.fixture
+def run_promote(run_script, store):
+    """Return a function that promotes in this process."""
+
+    def run(model, *arguments, name=NAME):
+        return run_script("extras.promote", model, name, *arguments, store=store)
+
+    return run
+
+
+@pytest.fixture
+def better(store, run_script):
+    """Return the URI of an ElasticNet that is better than the one with the defaults."""
+    done = run_script("train.py", 0.01, store=store)
+    assert done.status == 0, done.err
+    return f"runs:/{run_id_in(done.out)}/model"
+
+
+def aliases(store):
+    """Return the version that each alias of the registered model has."""
+    found = client_of(store).get_registered_model(NAME).aliases
+    return {alias: int(version) for alias, version in found.items()}
+
+
+def versions(store):
+    found = client_of(store).search_model_versions(f"name = '{NAME}'")
+    return sorted(int(version.version) for version in found)
+
+
+def model_id_of(store, uri):
+    with tracking_in(store):
+        return mlflow.models.get_model_info(uri).model_id
+
+
+def test_alias_moves_to_a_better_model_and_by_force_and_back(
+    run_promote, store, model_uris, better
+):
+    first = run_promote(model_uris["main"])
+    assert first.status == 0, first.err
+    assert "rmse on 845 unseen wines: challenger 0.8060, the baseline 0.8841\n" in first.out
+    assert "\nPromoted: version 1 of wine-quality is the champion\n" in first.out
+    assert aliases(store) == {"champion": 1}
+
+    second = run_promote(better)
+    assert second.status == 0, second.err
+    assert "challenger 0.7449, version 1 of wine-quality 0.8060\n" in second.out
+    assert "Gain of the challenger: +0.0611, 95 % interval +0.0436 to +0.0782\n" in second.out
+    assert "version 2 of wine-quality is the champion, version 1 is the previous one" in second.out
+    assert aliases(store) == {"champion": 2, "previous": 1}
+
+    again = run_promote(better)
+    assert (again.status, aliases(store)) == (0, {"champion": 2, "previous": 1})
+    assert again.out == "Not promoted: it is the champion of wine-quality already\n"
+
+    worse = run_promote(model_uris["main"])
+    assert (worse.status, aliases(store)) == (3, {"champion": 2, "previous": 1})
+    assert worse.out.endswith("or is none; force=true promotes in any case\n")
+    assert (
+        runs_of(store)[0].info.run_name == "Promotion of ElasticNet to wine-quality, not promoted"
+    )
+
+    forced = run_promote(model_uris["main"], "true")
+    assert (forced.status, aliases(store)) == (0, {"champion": 1, "previous": 2})
+    assert "\nPromoted by force=true: version 1 of wine-quality is the champion" in forced.out
+
+    back = run_promote(f"models:/{NAME}@previous", "true")
+    assert (back.status, aliases(store)) == (0, {"champion": 2, "previous": 1})
+    assert versions(store) == [1, 2]  # A model is registered once.
+
+
+def test_run_records_both_models_the_figures_and_a_plot(run_promote, store, model_uris, better):
+    first = run_promote(model_uris["main"]).out
+    second = run_promote(better).out
+    run, before, *_ = runs_of(store)
+    params = {"model": better, "name": NAME, "force": "false", "data": "wine-quality.csv"}
+    assert run.data.params == params
+    found = run.data.metrics
+    assert found["rmse_gain"] == found["rmse_champion"] - found["rmse_challenger"]
+    assert 0 < found["rmse_gain_low"] < found["rmse_gain"] < found["rmse_gain_high"]
+    assert run.data.tags["promoted"] == "true"
+    assert run.data.tags["challenger"] == model_id_of(store, better)
+    assert [each.data.tags["compared_with"] for each in (run, before)] == [
+        "version 1 of wine-quality",
+        "the baseline",
+    ]
+    version = client_of(store).get_model_version_by_alias(NAME, "champion")
+    assert version.description == run.data.tags["mlflow.note.content"]
+    assert version.description.startswith("rmse on 845 unseen wines: challenger 0.7449, version 1")
+    assert version.description.endswith(f"ElasticNet {better}")
+    assert "quality" in client_of(store).get_registered_model(NAME).description
+    inputs = client_of(store).get_run(run.info.run_id).inputs
+    (judges,) = inputs.dataset_inputs
+    assert '"num_rows": 845' in judges.dataset.profile
+    assert len(inputs.model_inputs) == 2
+    with tracking_in(store):
+        artifacts = [item.path for item in client_of(store).list_artifacts(run.info.run_id)]
+    assert artifacts == ["comparison.png"]
+    for each, printed in ((before, first), (run, second)):
+        assert f"/runs/{each.info.run_id}/artifacts/comparison.png?" in printed
+
+
+def test_classifiers_are_compared_by_average_precision(run_promote, store, model_uris):
+    done = run_promote(model_uris["classifier"])
+    assert done.status == 0, done.err
+    assert "average_precision on 672 unseen wines: challenger 0.6469, the baseline 0.21" in done.out
+    refused = run_promote(model_uris["main"])
+    said = f"champion: models:/{NAME}/1 is a classifier of 0, 1, allowed is a regressor; force="
+    assert_one_line_error(refused, said, status=1)
+    assert aliases(store) == {"champion": 1}
+
+
+def test_models_of_two_tables_are_judged_by_what_neither_has_seen(
+    run_promote, run_script, store, model_uris, tmp_path
+):
+    """A month later the table has grown, and is split in another way."""
+    wines = pd.read_csv(PROJECT / "wine-quality.csv")
+    added = wines.head(600).assign(density=lambda rows: rows["density"] + 0.00007)
+    pd.concat([wines, added]).to_csv(tmp_path / "grown.csv", index=False)
+    assert run_promote(model_uris["main"]).status == 0
+    done = run_script("train.py", 0.01, 0.1, "grown.csv", store=store)
+    assert done.status == 0, done.err
+    done = run_promote(f"runs:/{run_id_in(done.out)}/model", "false", "grown.csv")
+    assert done.status == 0, done.err
+
+    trained = [dataset.split_table(dataset.load(data)) for data in (dataset.DATA, "grown.csv")]
+    seen = {row for split in trained for row in split.X_train.itertuples(index=False, name=None)}
+    different = {*trained[1].X_test.itertuples(index=False, name=None)}
+    assert f"rmse on {len(different - seen)} unseen wines: " in done.out
+    assert len(different - seen) not in (0, 845)
+    assert aliases(store) == {"champion": 2, "previous": 1}
+
+
+class Fixed(RegressorMixin, BaseEstimator):
+    """A regressor that knows the answers but for some noise."""
+
+    def __init__(self, y, noise, seed):
+        self.answers = y + np.random.default_rng(seed).normal(scale=noise, size=len(y))
+
+    def predict(self, X):
+        return self.answers
+
+
+def test_gain_that_may_be_chance_is_none():
+    y = dataset.load(dataset.DATA)["quality"].head(300)
+    scores, _ = promote.compare(Fixed(y, 0.7, 0), Fixed(y, 0.7, 1), None, y)
+    assert scores["gain_low"] < 0 < scores["gain_high"]
+    scores, _ = promote.compare(Fixed(y, 0.5, 2), Fixed(y, 0.9, 3), None, y)
+    assert 0.2 < scores["gain_low"] < scores["gain"] < scores["gain_high"] < 0.6
+
+
+class Probable(ClassifierMixin, BaseEstimator):
+    """A classifier of two classes that gives random probabilities."""
+
+    def __init__(self, seed):
+        self.classes_, self.seed = np.array([0, 1]), seed
+
+    def predict_proba(self, X):
+        probability = np.random.default_rng(self.seed).random(len(X))
+        return np.column_stack([1 - probability, probability])
+
+
+@pytest.mark.filterwarnings("error")
+def test_resample_of_one_class_tells_nothing_and_warns_of_nothing():
+    y = pd.Series([1] + [0] * 39)
+    scores, gains = promote.compare(Probable(0), Probable(1), y.to_frame(), y)
+    assert 0.2 < np.mean(gains == 0) < 0.6  # 36 % of the resamples lack the only row of a class.
+    assert scores["gain"] != 0
+
+
+def test_too_few_unseen_rows_or_classes_are_refused():
+    wines = dataset.load(dataset.DATA)
+    split = dataset.split_table(wines, dataset.classes(wines, 7, "good"))
+    everything = dataset.hash_rows(wines[dataset.FEATURES])
+    unseen = everything[split.X_test.index[split.unseen]]
+    bad, good = (unseen[split.y_test[split.unseen] == each] for each in (0, 1))
+    for kept, said in (
+        (bad[:29], "29 unseen wines in x.csv, allowed are 30 different"),
+        (bad[:40], "40 unseen wines in x.csv, none of them of the class 1"),
+    ):
+        seen = everything[~everything.isin(kept)]
+        with pytest.raises(UserError, match=f"data: received {said}"):
+            promote.select_unseen(split, seen, Probable(0), "x.csv")
+    kept = pd.concat([good[:1], bad[:29]])
+    seen = everything[~everything.isin(kept)]
+    assert len(promote.select_unseen(split, seen, Probable(0), "x.csv")[0]) == 30
+
+
+def test_challengers_are_counted_over_all_experiments(
+    run_promote, store, model_uris, better, monkeypatch
+):
+    said = "Challengers of wine-quality that these wines have judged before: "
+    assert f"{said}0\n" in run_promote(model_uris["main"]).out
+    client = client_of(store)
+    client.delete_run(runs_of(store)[0].info.run_id)
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", client.create_experiment("another"))
+    assert f"{said}1\n" in run_promote(better).out
+    assert f"{said}2\n" in run_promote(model_uris["huber"]).out
+    assert f"{said}2\n" in run_promote(better, "true").out  # It does not count itself.
+    assert "judged before: 0\n" in run_promote(model_uris["huber"], name="other-name").out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said", "status"),
+    [
+        (["runs:/none/model", NAME], "model: received 'runs:/none/model'", 1),
+        (["{main}", "wine/quality"], "argument name: received 'wine/quality'", 2),
+        (["{main}", NAME, "perhaps"], "argument force: received 'perhaps'", 2),
+    ],
+)
+def test_wrong_parameter_or_model_is_refused(
+    run_script, store, model_uris, arguments, said, status
+):
+    before = len(runs_of(store))
+    arguments = [argument.format(**model_uris) for argument in arguments]
+    done = run_script("extras.promote", *arguments, store=store)
+    assert_one_line_error(done, said, status=status)
+    assert len(runs_of(store)) == before
+    assert client_of(store).search_registered_models() == []
+
+
+def forget_rows(store, uri):
+    run = client_of(store).get_run(uri.split("/")[1])
+    os.remove(f"{run.info.artifact_uri.removeprefix('file://')}/{tracking.TRAINING_ROWS}")
+
+
+def delete_run_for_ever(store, uri):
+    with contextlib.closing(sqlite3.connect(store / "mlflow.db")) as connection:
+        connection.execute("DELETE FROM runs WHERE run_uuid = ?", (uri.split("/")[1],))
+        connection.commit()
+
+
+def lose_files(store, uri):
+    location = client_of(store).get_logged_model(model_id_of(store, uri)).artifact_location
+    shutil.rmtree(location.removeprefix("file://"))
+
+
+FAULTS = {
+    "rows": (forget_rows, "was trained on wines that nobody knows: its run has no training-rows"),
+    "run": (delete_run_for_ever, "was trained on wines that nobody knows"),
+    "files": (lose_files, f"received 'models:/{NAME}/1'"),
+}
+
+
+@pytest.mark.parametrize(("lose", "said"), FAULTS.values(), ids=FAULTS)
+def test_champion_of_which_something_is_lost_is_replaced_by_force(
+    run_promote, store, model_uris, better, lose, said
+):
+    assert run_promote(better).status == 0
+    lose(store, better)
+    refused = run_promote(model_uris["main"])
+    assert_one_line_error(refused, "champion: ", said, "; force=true replaces it\n", status=1)
+    forced = run_promote(model_uris["main"], "true")
+    assert forced.status == 0, forced.err
+    assert said in forced.err
+    assert "the baseline 0.8841" in forced.out
+    assert "Promoted by force=true: version 2" in forced.out
+    assert aliases(store) == {"champion": 2, "previous": 1}
+
+
+def test_challenger_whose_rows_nobody_knows_is_refused_even_by_force(run_promote, store, better):
+    forget_rows(store, better)
+    refused = run_promote(better, "true")
+    assert_one_line_error(refused, f"model: {better} was trained on wines that nobody", status=1)
+    assert client_of(store).search_registered_models() == []
+
+
+def test_model_of_another_task_is_refused(run_promote, store, model_uris):
+    with tracking_in(store):
+        model = promote.load(model_uris["classifier"])
+    for columns, classes, said in (
+        (["pH"], [0, 1], "columns fixed acidity, .*, allowed is a .* columns pH"),
+        (
+            model.columns,
+            ["bad", "good"],
+            "classifier of 0, 1, allowed is a classifier of bad, good",
+        ),
+    ):
+        task = promote.describe_task(columns, classes)
+        with pytest.raises(UserError, match=f"^model: runs:/.* is a .* {said}$"):
+            promote.training_hashes(model, "model", task)
+
+
+def test_another_champion_meanwhile_is_not_overwritten(store, model_uris):
+    ids = {name: model_id_of(store, uri) for name, uri in model_uris.items()}
+    with tracking_in(store):
+        assert promote.find_champion(NAME) is None
+        assert promote.register(ids["main"], NAME, None, "first") == "1"
+        assert promote.register(ids["huber"], NAME, "1", "second") == "2"
+        assert promote.find_champion(NAME) == "2"
+        for name in ("classifier", "main"):  # A version that was there before is kept.
+            with pytest.raises(UserError, match="another champion meanwhile; promote again"):
+                promote.register(ids[name], NAME, "1", "")
+            assert versions(store) == [1, 2]
+        client_of(store).update_registered_model(NAME, "Ask Ana.")
+        # Another promotion of the same model was as fast.
+        assert promote.register(ids["huber"], NAME, "1", "") == "2"
+    assert aliases(store) == {"champion": 2, "previous": 1}
+    assert client_of(store).get_registered_model(NAME).description == "Ask Ana."
+
+
+def test_registry_that_cannot_be_reached_is_said_in_one_line(tmp_path):
+    server = f"http://127.0.0.1:{free_port()}"
+    env = {"PYTHONPATH": str(PROJECT), "MLFLOW_TRACKING_URI": server}
+    done = run_command(*COMMAND, "runs:/0/model", NAME, cwd=tmp_path, **env)
+    assert_one_line_error(done, "name: MLflow's registry cannot be used: ", "refused", status=1)
+
+
+def test_real_run_promotes_and_the_printed_command_names_the_champion(store, model_uris, models):
+    params = ("-P", f"model={model_uris['huber']}", "-P", f"name={NAME}")
+    env = {"MLFLOW_TRACKING_URI": store_uri(store)}
+    done = run_command(*MLFLOW_RUN, "-e", "promote", *params, cwd=store, **env)
+    assert done.status == 0, done.err
+    assert f"#/models/{NAME}?workflowType=machine_learning\n" in done.out
+    uri = re.search(r"^mlflow models serve -m (\S+) --env-manager local", done.out, re.M)[1]
+    with tracking_in(store):
+        champion = mlflow.pyfunc.load_model(uri)
+    assert champion.predict(WINES).tolist() == models["huber"].predict(WINES).tolist()

@@ -1,0 +1,305 @@
+"""A sweep: its candidates, how they are evaluated, and what it leaves in the store."""
+
+import importlib
+import json
+import multiprocessing
+import os
+import re
+import signal
+import sys
+import time
+
+import mlflow
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import randint, uniform
+
+from extras import sweep
+from helpers import (
+    MLFLOW_RUN,
+    PROJECT,
+    assert_one_line_error,
+    client_of,
+    copy_store,
+    models_of,
+    runs_of,
+    start_process,
+)
+
+COMMAND = (sys.executable, "-m", "extras.sweep")
+INTERRUPTED = re.compile(r"sweep.py: interrupted(?:; \d+ of \d+ candidates are recorded)?\n")
+
+
+def sweep_in(folder):
+    """Return the run of the sweep in the store of a folder, and the runs of its candidates."""
+    (parent,) = [run for run in runs_of(folder) if "trials" in run.data.params]
+    children = [run for run in runs_of(folder) if run.info.run_id != parent.info.run_id]
+    return parent, children
+
+
+def candidates(folder):
+    """Return the table of the candidates as a sweep has recorded it, without the times."""
+    parent, _ = sweep_in(folder)
+    uri = f"{parent.info.artifact_uri}/candidates.csv"
+    listed = pd.read_csv(mlflow.artifacts.download_artifacts(uri), index_col="trial")
+    return listed.drop(columns="fit_time")
+
+
+def test_every_candidate_is_a_child_and_a_row_of_the_table(swept):
+    parent, children = sweep_in(swept[0])
+    listed = candidates(swept[0])
+    assert listed.index.tolist() == list(range(12))
+    assert listed.loc[0, ["alpha", "l1_ratio"]].tolist() == [1.0, 0.1]
+    assert sorted(int(run.data.tags["trial"]) for run in children) == list(range(12))
+    for run in children:
+        row = listed.loc[int(run.data.tags["trial"])]
+        assert run.data.metrics["cv_rmse"] == row["cv_rmse"]
+        assert run.data.params == {name: str(row[name]) for name in ("alpha", "l1_ratio")}
+        assert set(run.data.metrics) == {"cv_rmse", "cv_rmse_std", "fit_time"}
+        assert run.info.status == "FINISHED"
+        assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
+        assert run.data.tags["converged"] == "true"
+        assert run.data.tags["mlflow.source.name"] == parent.data.tags["mlflow.source.name"]
+        assert run.info.end_time >= run.info.start_time >= parent.info.start_time
+        assert run.info.run_name == f"ElasticNet {', '.join(run.data.params.values())}"
+    assert parent.info.run_name == "Sweep of ElasticNet"
+
+
+def test_best_candidate_is_trained_as_a_single_run_would_be(swept, run_script, new_store):
+    folder, printed = swept
+    parent, _ = sweep_in(folder)
+    best = candidates(folder).sort_values("cv_rmse").iloc[0]
+    assert float(parent.data.params["alpha"]) == best["alpha"]
+    assert parent.data.metrics["cv_rmse"] == best["cv_rmse"]
+    alone = run_script("train.py", best["alpha"], best["l1_ratio"])
+    assert alone.out.split("Serve")[0] in printed
+
+    (single,) = runs_of(new_store)
+    assert single.data.metrics.items() <= parent.data.metrics.items()
+    assert single.data.params.items() <= parent.data.params.items()
+    assert single.data.tags["mlflow.note.content"] == parent.data.tags["mlflow.note.content"]
+    of_sweep, of_training = (
+        {item.path for item in client_of(each).list_artifacts(run.info.run_id)}
+        for each, run in ((folder, parent), (new_store, single))
+    )
+    assert of_sweep - of_training == {"candidates.csv", "candidates.png"}
+    assert of_training <= of_sweep
+
+
+def test_screen_shows_the_best_score_beside_that_of_the_defaults_and_the_charts(swept):
+    folder, printed = swept
+    listed = candidates(folder)
+    (best, best_std), (defaults, defaults_std) = (
+        listed.loc[number, ["cv_rmse", "cv_rmse_std"]] for number in (listed["cv_rmse"].idxmin(), 0)
+    )
+    assert printed.splitlines()[0] == (
+        f"Best of 12 candidates by 5 folds of the training wines: rmse {best:.4f} ±{best_std:.4f}, "
+        f"with the defaults {defaults:.4f} ±{defaults_std:.4f}"
+    )
+    key = printed.split("compareRunsMode=CHART&viewStateShareKey=")[1].strip()
+    tags = client_of(folder).get_experiment("0").tags
+    state = json.loads(tags[f"mlflow.sharedViewState.{key}"])
+    parallel, *scatters = state["compareRunCharts"]
+    assert parallel["selectedParams"] == ["alpha", "l1_ratio"]
+    assert [chart["xaxis"]["key"] for chart in scatters] == ["alpha", "l1_ratio"]
+    assert sweep_in(folder)[0].info.run_id in state["searchFilter"]
+
+
+def test_same_seed_same_results_however_many_jobs(run_script, empty_store, tmp_path):
+    tables, printed = [], []
+    for jobs in (1, 2):
+        folder = tmp_path / str(jobs)
+        folder.mkdir()
+        copy_store(empty_store, folder)
+        result = run_script("extras.sweep", "huber", 3, 7, jobs, store=folder)
+        assert result.status == 0, result.err
+        tables.append(candidates(folder))
+        printed.append(result.out.split("Serve")[0])
+    pd.testing.assert_frame_equal(*tables, check_exact=True)
+    assert printed[0] == printed[1]
+
+
+def test_other_seed_gives_other_candidates():
+    search = importlib.import_module("train").SEARCH
+    defaults = {"alpha": 1.0, "l1_ratio": 0.1}
+    drawn = [sweep.sample_candidates(defaults, search, 30, seed) for seed in (1, 1, 2)]
+    assert drawn[0] == drawn[1]
+    assert drawn[0][0] == drawn[2][0] == defaults
+    assert drawn[0][1:] != drawn[2][1:]
+    for value in drawn[0][5].values():  # It is easy to type.
+        assert float(f"{value:.3g}") == value
+
+
+VALUES = {
+    "texts of numpy": (np.array(["a", "b"]), ["a", "b"]),
+    "booleans of numpy": (np.array([True, False]), [True, False]),
+    "one and True": ([1, True, None], [1, True, None]),
+    "lists and tuples": ([[50], (50, 50)], [[50], (50, 50)]),
+    "listed floats": ([0.12345, 1 / 3], [0.12345, 1 / 3]),
+    "whole numbers": (randint(1, 4), [1, 2, 3]),
+}
+
+
+@pytest.mark.parametrize(("values", "expected"), VALUES.values(), ids=VALUES)
+def test_every_value_that_can_be_sampled_is_drawn_once_and_as_it_is(values, expected):
+    first, *drawn = sweep.sample_candidates({"x": "default"}, {"x": values}, 100, 42)
+    assert first == {"x": "default"}
+    assert sorted(repr(candidate["x"]) for candidate in drawn) == sorted(map(repr, expected))
+
+
+def test_sweep_ends_where_there_are_no_more_candidates(run_script, new_store, monkeypatch):
+    script = importlib.import_module("huber-train")
+    monkeypatch.setattr(script, "SEARCH", {"epsilon": [1.1, 1.35], "max_iter": [99, 100]})
+    result = run_script("extras.sweep", "huber", 9)
+    assert result.status == 0, result.err
+    assert "trials: huber has only 4 candidates\n" in result.err
+    assert result.out.startswith("Best of 4 candidates")
+    listed = candidates(new_store)
+    assert listed["alpha"].tolist() == [0.0001] * 4
+    assert sorted(zip(listed["epsilon"], listed["max_iter"], strict=True)) == [
+        *((1.1, 99), (1.1, 100), (1.35, 99), (1.35, 100)),
+    ]
+
+
+@pytest.fixture
+def when_trial_begins(monkeypatch):
+    """Return a function that lets another one be called as soon as the run of a trial is there."""
+
+    def arrange(number, action):
+        create_run = mlflow.MlflowClient.create_run
+
+        def create(client, experiment_id, start_time=None, tags=None, run_name=None):
+            run = create_run(client, experiment_id, start_time, tags, run_name)
+            if (tags or {}).get("trial") == str(number):
+                action()
+            return run
+
+        monkeypatch.setattr(mlflow.MlflowClient, "create_run", create)
+
+    return arrange
+
+
+@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_while_a_trial_is_logged_the_trial_is_finished(
+    signum, run_script, new_store, when_trial_begins
+):
+    when_trial_begins(3, lambda: os.kill(os.getpid(), signum))
+    result = run_script("extras.sweep", "main", 200)
+    parent, children = sweep_in(new_store)
+    kept = f"sweep.py: interrupted; {len(children)} of 200 candidates are recorded\n"
+    assert_one_line_error(result, kept, status=130)
+    assert parent.info.status == "KILLED"
+    assert {run.info.status for run in children} == {"FINISHED"}
+    assert "3" in {run.data.tags["trial"] for run in children}
+    assert len(children) == len(candidates(new_store))
+    assert models_of(new_store) == []
+
+
+def test_killed_process_ends_the_sweep_in_one_line(run_script, new_store, when_trial_begins):
+    def kill_all():
+        for child in multiprocessing.active_children():
+            os.kill(child.pid, signal.SIGKILL)
+
+    when_trial_begins(3, kill_all)
+    result = run_script("extras.sweep", "main", 200, 42, 2)
+    assert result.status == 1
+    said = "sweep.py: jobs: one of 2 processes was killed, as happens when the memory is full; "
+    assert result.err.count(said) == 1
+    assert "Traceback" not in result.err
+    parent, children = sweep_in(new_store)
+    assert parent.info.status == "FAILED"
+    assert {run.info.status for run in children} == {"FINISHED"}
+    assert len(children) == len(candidates(new_store)) >= 1
+
+
+def test_no_more_processes_than_cores_and_no_standard_error(
+    run_script, new_store, when_trial_begins, monkeypatch
+):
+    processes = []
+    when_trial_begins(0, lambda: processes.extend(multiprocessing.active_children()))
+    monkeypatch.setattr(sys, "stderr", None)
+    result = run_script("extras.sweep", "main", 5, 42, 64)
+    assert result.status == 0, result.err
+    assert len(processes) <= os.cpu_count()
+
+
+def test_test_wines_do_not_touch_the_search(swept, run_script, new_store):
+    wines = pd.read_csv(PROJECT / "wine-quality.csv")
+    test = importlib.import_module("train").load_split("wine-quality.csv").X_test.index
+    wines.loc[test, "quality"] += 1
+    wines.to_csv(new_store / "other-test.csv", index=False)
+    result = run_script("extras.sweep", "main", 12, 42, "None", "other-test.csv")
+    assert result.status == 0, result.err
+    assert result.out.split("Serve")[0] != swept[1].split("Serve")[0]
+    pd.testing.assert_frame_equal(candidates(new_store), candidates(swept[0]), check_exact=True)
+
+
+def test_candidate_that_fails_is_said_and_the_others_go_on(run_script, new_store, monkeypatch):
+    search = importlib.import_module("train").SEARCH
+    monkeypatch.setitem(search, "l1_ratio", uniform(0, 2))  # above 1 it is not allowed
+    result = run_script("extras.sweep", "main", 8)
+    assert result.status == 0, result.err
+    parent, children = sweep_in(new_store)
+    failed = [run for run in children if run.info.status == "FAILED"]
+    assert 0 < len(failed) < 7
+    assert all("l1_ratio" in run.data.tags["error"] for run in failed)
+    assert parent.data.metrics["n_failed"] == len(failed)
+    assert f"Best of {8 - len(failed)} candidates" in result.out
+    assert f"{len(failed)} of 8 candidates failed" in result.err
+    assert candidates(new_store)["error"].notna().sum() == len(failed)
+
+
+def test_sweep_whose_candidates_all_fail_trains_nothing(run_script, new_store, monkeypatch):
+    script = importlib.import_module("train")
+    defaults = {"alpha": 1.0, "l1_ratio": 7.0, "data": "wine-quality.csv"}
+    monkeypatch.setattr(script, "read_params", lambda argv: defaults)
+    monkeypatch.setitem(script.SEARCH, "l1_ratio", uniform(2, 1))
+    result = run_script("extras.sweep", "main", 3)
+    assert result.status == 1
+    assert "sweep.py: model: none of the 3 candidates of main could be fitted: " in result.err
+    parent, children = sweep_in(new_store)
+    assert [run.info.status for run in (parent, *children)] == ["FAILED"] * 4
+    assert models_of(new_store) == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["ridge"], "argument model: received 'ridge', allowed is main, huber, classifier"),
+        (["main", "0"], "argument trials: received '0', allowed is a whole number from 1"),
+        (["main", "5", "1", "1", "few.csv"], "allowed are enough to judge by 5 folds"),
+    ],
+)
+def test_wrong_parameter_or_table_is_refused(arguments, said, run_script, tmp_path):
+    header, *wines = (PROJECT / "wine-quality.csv").read_text().splitlines()
+    few = [f"{wine[:-1]}{grade}" for wine, grade in zip(wines, "565665", strict=False)]
+    (tmp_path / "few.csv").write_text("\n".join([header, *few]))
+    assert_one_line_error(run_script("extras.sweep", *arguments), said)
+    assert not (tmp_path / "mlflow.db").exists()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("command", "trials"),
+    [
+        *(((*COMMAND, "main", "1000"), trials) for trials in (1, 20)),
+        ((*MLFLOW_RUN, "-e", "sweep", "-P", "trials=1000"), 20),
+    ],
+)
+def test_ctrl_c_ends_all_processes_with_one_line(command, trials, new_store):
+    """A terminal sends SIGINT to all processes of a command."""
+    with start_process(*command, cwd=new_store, PYTHONPATH=str(PROJECT)) as sweeping:
+        while len(runs_of(new_store)) <= trials and sweeping.poll() is None:
+            time.sleep(0.05)
+        os.killpg(sweeping.pid, signal.SIGINT)
+        printed = sweeping.communicate(timeout=60)[0]
+    assert sweeping.returncode != 0
+    assert len(INTERRUPTED.findall(printed)) == 1, printed
+    for noise in ("Traceback", "Error", "Warning"):
+        assert noise not in printed
+    parent, children = sweep_in(new_store)
+    # MLflow 3.17.2 writes FAILED over it: it takes no status for a terminal one.
+    assert parent.info.status == ("KILLED" if command[0] == sys.executable else "FAILED")
+    assert {run.info.status for run in children} <= {"FINISHED"}
+    assert len(children) >= trials
