@@ -125,7 +125,7 @@ def test_python_without_the_packages_is_one_line_that_says_what_helps(script, tm
     assert_one_line_error(done, *said, status=1)
 
 
-PRINTS = "from wine import process; process.print_text('vinho de São Paulo')"
+PRINTS = "from wine import process as p; p.run(lambda: p.print_text('vinho de São Paulo'))"
 
 
 @pytest.mark.parametrize(

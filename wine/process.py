@@ -51,6 +51,10 @@ def run(main):
         # nohup and background jobs let a process ignore a signal: it stays ignored.
         if signal.getsignal(signum) != signal.SIG_IGN:
             signal.signal(signum, _interrupt)
+    # MLflow prints signs, too, that the encoding of some outputs does not have.
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):  # It may be None, or a notebook's own.
+            stream.reconfigure(errors="backslashreplace")
     # The imported modules are needed until the end, and then the process goes with all that it
     # holds: without these lines, Python would search them for garbage while training and at exit.
     gc.freeze()
@@ -81,12 +85,9 @@ def _interrupt(signum, frame):
 
 
 def print_text(text):
-    """Print a text; what the output cannot show, or nobody reads any more, is no error."""
-    if sys.stdout is None:  # Python was started without a standard output.
-        return
-    encoding = getattr(sys.stdout, "encoding", None) or "utf-8"  # A notebook's may have none.
+    """Print a text; that nobody reads it any more is no error."""
     try:
-        print(text.encode(encoding, "backslashreplace").decode(encoding), flush=True)
+        print(text, flush=True)
     except OSError:
         _close_output()
 

@@ -5,11 +5,12 @@ import pathlib
 import shutil
 
 from sklearn.cluster import KMeans
+from sklearn.compose import make_column_transformer
 from sklearn.ensemble import ExtraTreesClassifier
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import FixedThresholdClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import FunctionTransformer, StandardScaler
+from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
 from sklearn.svm import LinearSVC
 
 import mlflow
@@ -196,14 +197,20 @@ def test_classes_and_probabilities_are_those_of_the_estimator(estimator, y):
     np.testing.assert_allclose(np.column_stack([*found.values()]), probabilities, atol=1e-12)
 
 
-def test_texts_and_missing_values_go_in_as_the_model_declares_them():
+def test_texts_and_missing_values_are_those_that_the_model_declares():
+    """The encoder refuses a text that it has not seen, and is tried out with one that it has."""
     table = pd.DataFrame({"site": ["a", "b"] * 9, "pH": np.arange(18.0)})
-    encoder = FunctionTransformer(pd.get_dummies, kw_args={"columns": ["site"]})
-    pipeline = make_pipeline(encoder, LinearRegression())
-    options = {"signature": infer_signature(table), "metadata": {"missing": ["", "NA"]}}
-    trusted = ["pandas.core.reshape.encoding.get_dummies"]
-    save(pipeline, np.arange(18), X=table, skops_trusted_types=trusted, **options)
-    assert_refused(*trusted)
+    encoder = make_column_transformer((OneHotEncoder(), ["site"]), remainder="passthrough")
+    save(
+        make_pipeline(encoder, LinearRegression()),
+        np.arange(18),
+        X=table,
+        signature=infer_signature(table),
+        metadata={"deciles": model.deciles(table), "missing": ["", "NA"]},
+        skops_trusted_types=model.TRUSTED_TYPES,
+    )
+    found = models.load("saved")
+    assert (found.columns, found.texts, found.missing) == (["site", "pH"], ["site"], ("", "NA"))
 
 
 @pytest.mark.parametrize("file", ["MLmodel", "model.skops"])

@@ -300,19 +300,15 @@ def test_challenger_whose_rows_nobody_knows_is_refused_even_by_force(run_promote
     assert client_of(store).search_registered_models() == []
 
 
-def test_model_of_another_task_is_refused(run_promote, store, model_uris):
+def test_model_of_another_task_is_refused(store, model_uris):
     with tracking_in(store):
         model = promote.load(model_uris["classifier"])
     for columns, classes, said in (
-        (["pH"], [0, 1], "columns fixed acidity, .*, allowed is a .* columns pH"),
-        (
-            model.columns,
-            ["bad", "good"],
-            "classifier of 0, 1, allowed is a classifier of bad, good",
-        ),
+        (["pH"], [0, 1], "a model of the columns fixed acidity, .*, allowed is .* columns pH"),
+        (model.columns, ["bad"], "a classifier of 0, 1, allowed is a classifier of bad"),
     ):
         task = promote.describe_task(columns, classes)
-        with pytest.raises(UserError, match=f"^model: runs:/.* is a .* {said}$"):
+        with pytest.raises(UserError, match=f"^model: runs:/[^ ]* is {said}$"):
             promote.training_hashes(model, "model", task)
 
 
