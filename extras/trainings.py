@@ -26,9 +26,7 @@ def load(entry_point):
     except ModuleNotFoundError as error:
         if error.name != script:
             raise
-        raise UserError(
-            f"{script}.py: no such script, allowed are those that stand beside MLproject"
-        ) from error
+        raise UserError(f"{script}.py: no such script stands beside MLproject") from error
     if missing := [name for name in NEEDED if not hasattr(module, name)]:
         raise UserError(f"{script}.py has no {missing[0]}, needed are {', '.join(NEEDED)}")
     try:  # A distribution such as loguniform(0, 10) fails only when it is drawn from.

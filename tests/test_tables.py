@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import gc
 import gzip
 import http.server
 import io
@@ -310,9 +311,10 @@ def test_table_of_a_web_server(tmp_path, monkeypatch):
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setattr(tables, "DOWNLOAD_TIMEOUT", 0.5)
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Server) as server:
-        threading.Thread(target=server.serve_forever).start()
+        threading.Thread(target=server.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}/"
         assert len(Table(address, "data", NEEDED).read()) == 200
+        gc.collect()
         assert not [*tmp_path.iterdir()]
         for place, reason in {"cut": "the server sent .* of .* bytes", "none": "404"}.items():
             with pytest.raises(UserError, match=f"{address}{place} cannot be read: .*{reason}"):

@@ -232,8 +232,7 @@ def hash_rows(X):
     >>> hash_rows(pd.DataFrame({"alcohol": [9.5, 12.0, 9.5]})).duplicated().to_list()
     [False, False, True]
     """
-    numbers = X.select_dtypes("number")
-    hashes = pd.util.hash_pandas_object(X.assign(**(numbers + 0.0)), index=False)  # -0.0 is 0.0.
+    hashes = pd.util.hash_pandas_object(X, index=False)
     if IDENTICAL_ROWS_ARE_COPIES:
         return hashes
     repeats = hashes.groupby(hashes).cumcount()

@@ -62,8 +62,13 @@ def run_name(name):
     it where the user gives none by `--run-name`.
     """
     run_id = os.environ.get("MLFLOW_RUN_ID")
-    given = mlflow.get_run(run_id).info.run_name if run_id else ""
-    return None if given and not re.fullmatch(r"[a-z]+-[a-z]+-\d+", given) else name
+    if not run_id:
+        return name
+    info = mlflow.get_run(run_id).info
+    if info.status not in ("RUNNING", "SCHEDULED"):  # It would get another model's metrics.
+        received = f"received {run_id!r}, a run that is {info.status}"
+        raise UserError(f"MLFLOW_RUN_ID: {received}, allowed is a run that has not ended")
+    return name if re.fullmatch(r"[a-z]+-[a-z]+-\d+", info.run_name) else None
 
 
 def new_params(params):
@@ -139,9 +144,11 @@ def whole_model():
             shutil.copytree(files, partial)
             partial.rename(classic)  # A reader never sees a partial model.
     except BaseException:
-        model = mlflow.last_logged_model()
-        if classic and model and model.source_run_id == mlflow.active_run().info.run_id:
-            shutil.rmtree(_local_path(model.artifact_location), ignore_errors=True)
+        with contextlib.suppress(MlflowException):  # The first error is the one that counts.
+            run = mlflow.get_run(mlflow.active_run().info.run_id)
+            for output in run.outputs.model_outputs if classic else []:
+                model = mlflow.get_logged_model(output.model_id)
+                shutil.rmtree(_local_path(model.artifact_location), ignore_errors=True)
         raise
     finally:
         if classic:
@@ -178,10 +185,11 @@ def _check_store():
     and makes the folder of an experiment's artifacts anew where it is gone.
     """
     uri = mlflow.get_tracking_uri()
-    folder = Path(uri.removeprefix("sqlite:///").partition("?")[0]).parent
-    if uri.startswith("sqlite:") and folder.exists() and not os.access(folder, os.W_OK):
+    file = Path(uri.removeprefix("sqlite:///").partition("?")[0])
+    is_closed = file.parent.exists() and not os.access(file.parent, os.W_OK)
+    if uri.startswith("sqlite:") and (is_closed or file.is_dir()):
         raise UserError(
-            f"received {uri} to record in, allowed is a folder that can be written to; "
+            f"received {uri} to record in, allowed is a file in a folder that can be written to; "
             "MLFLOW_TRACKING_URI or another working folder says so"
         )
     # MLflow logs the traceback of a database's error before it raises the error.

@@ -56,12 +56,8 @@ def test_best_candidate_is_marked_and_named():
     for ax, value in zip(figure.axes, (0.01, 0.5), strict=True):
         (star,) = [line for line in ax.lines if line.get_marker() == "*"]
         assert (star.get_xdata(), star.get_ydata()) == ([value], [0.7592])
-    assert "lower is better" in figure.axes[0].get_ylabel()
-
-
-def test_defaults_that_failed_are_not_shown():
-    figure = figures.candidates(table([0.9, 0.8], alpha=[1, 2]).loc[[1]], ["alpha"], RMSE, 1)
-    assert figure.get_suptitle() == "best alpha=2: 0.8000"
+    without_defaults = figures.candidates(found.loc[[1]], ["alpha"], RMSE, 1)
+    assert without_defaults.get_suptitle() == "best alpha=0.01: 0.7592"
 
 
 def test_comparison_says_which_way_is_better():

@@ -25,6 +25,8 @@ from extras import models
 from helpers import tracking_in
 from wine import UserError, dataset, model
 
+if dataset.TARGET != "quality":
+    pytest.skip("these models are of wines", allow_module_level=True)
 TABLE = dataset.load(dataset.DATA).head(1000)
 X, QUALITY = TABLE[dataset.FEATURES], TABLE["quality"]
 IS_GOOD = QUALITY >= 7
@@ -133,7 +135,7 @@ def test_pickled_model_is_refused_before_its_code_runs(form, monkeypatch):
     assert_refused(SETTING)
     assert not pathlib.Path("ran").exists()
     monkeypatch.setenv(SETTING, "true")
-    assert_refused("it is a NoneType")  # what it became
+    assert_refused("NoneType")  # what it became
     assert pathlib.Path("ran").exists()
 
 

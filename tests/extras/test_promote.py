@@ -240,7 +240,6 @@ def test_challengers_are_counted_over_all_experiments(
     [
         (["runs:/none/model", NAME], "model: received 'runs:/none/model'", 1),
         (["{main}", "wine/quality"], "argument name: received 'wine/quality'", 2),
-        (["{main}", NAME, "perhaps"], "argument force: received 'perhaps'", 2),
     ],
 )
 def test_wrong_parameter_or_model_is_refused(

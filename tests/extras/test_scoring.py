@@ -1,0 +1,399 @@
+"""Scoring: every row is scored or rejected, nothing in a cell is lost, and all appears or none."""
+
+import csv
+import gzip
+import io
+import os
+import random
+from pathlib import Path, PureWindowsPath
+
+from sklearn.linear_model import LinearRegression
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from extras import models, scoring
+from tables import (
+    COLUMNS,
+    MEASURED,
+    NO_NUMBERS,
+    TEXTS,
+    WHOLE,
+    read,
+    rows_with_texts,
+    table_of_many_types,
+    write,
+)
+from wine import UserError, model, tables
+
+WINES = pd.DataFrame(np.array(MEASURED, dtype=float), columns=COLUMNS)
+LINEAR = LinearRegression().fit(WINES, [float(cells[-1]) for cells in WHOLE])
+MODEL = models.Model("m", None, COLUMNS, [], (), LINEAR, ["prediction"], model.deciles(WINES))
+
+
+@pytest.fixture(autouse=True)
+def own_folder(tmp_path, monkeypatch):
+    """Let each test score in its own folder."""
+    monkeypatch.chdir(tmp_path)
+
+
+def score(data, output="scored.csv", model=MODEL, **options):
+    """Score a file as the script does, without MLflow; return how many were scored and rejected."""
+    location = scoring.resolve(output, tables.locate(data), overwrite=True)
+    table = scoring.open_table(data, model, scoring.suffix(location))
+    places = location, location + scoring.REJECTED
+    return scoring.score_file(table, model, *places, overwrite=True, **options)
+
+
+def assert_predicted(scored, rows):
+    """Assert that the last cell of each row is the model's own prediction."""
+    found = np.array([row[-1] for row in scored], dtype=float)
+    expected = LINEAR.predict(pd.DataFrame(np.array(rows, dtype=float), columns=COLUMNS))
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-12)
+
+
+def parquet(name, **columns):
+    """Write a Parquet file of wines in which some columns are replaced or added."""
+    n_rows = len(next(iter(columns.values())))
+    wines = np.array(MEASURED[:n_rows], dtype=float)
+    pq.write_table(pa.table(dict(zip(COLUMNS, wines.T, strict=True)) | columns), name)
+
+
+# What is scored, and what is rejected
+
+
+def test_row_with_a_text_that_is_no_number_is_rejected():
+    rows, good = rows_with_texts()
+    write("wines.csv", rows)
+    counts = score("wines.csv")
+    assert (counts.scored, counts.rejected) == (len(good), len(rows) - len(good))
+    _, scored = read("scored.csv")
+    assert [row[:-1] for row in scored] == [rows[n - 1] for n in good]
+    assert_predicted(scored, [rows[n - 1] for n in good])
+    header, rejected = read("scored.csv.rejected.csv")
+    assert header == ["row", "reason", *COLUMNS]
+    bad = [n for n in range(1, len(rows) + 1) if n not in good]
+    assert [int(row[0]) for row in rejected] == bad
+    for number, reason, *cells in rejected:
+        assert cells == rows[int(number) - 1]
+        assert f"column '{COLUMNS[(int(number) - 1) % len(COLUMNS)]}': received " in reason
+
+
+def test_rows_are_read_as_spreadsheets_and_people_write_them():
+    one = ",".join(MEASURED[0])
+    lines = [
+        "name," + ",".join(COLUMNS),
+        f'"comma, inside",{one}',  # 1
+        f'"say ""cheers""",{one}',  # 2
+        f'"two\nlines",{one}',  # 3
+        "",
+        f"tab\there,{one}",  # 4
+        f"short,{one.rpartition(',')[0]}",  # 5
+        f"long,{one},9",  # 6
+        "lonely",  # 7
+        "",
+        f'"bad, too",dry{one[one.index(",") :]}',  # 8
+        f"last,{one}",  # 9, without a line's end
+    ]
+    for end, mark in (("\n", ""), ("\r\n", "\ufeff")):
+        text = end.join(lines).replace("two\nlines", f"two{end}lines")
+        Path("wines.csv").write_text(mark + text, newline="", encoding="utf-8")
+        counts = score("wines.csv")
+        assert (counts.scored, counts.rejected) == (5, 4)
+        header, scored = read("scored.csv")
+        names = ["comma, inside", 'say "cheers"', f"two{end}lines", "tab\there", "last"]
+        assert (header[0], [row[0] for row in scored]) == ("name", names)
+        _, rejected = read("scored.csv.rejected.csv")
+        assert [row[0] for row in rejected] == ["5", "6", "7", "8"]
+        assert [row[2] for row in rejected] == ["short", "long", "lonely", "bad, too"]
+        assert {len(row) for row in rejected} == {2 + 12}
+
+
+def test_long_stretches_of_rows_with_too_few_cells_are_rejected():
+    stretch = [["too short", f"{n:50}"] for n in range(40_000)]
+    write("wines.csv", [*stretch, *MEASURED[:3], *stretch, *MEASURED[3:5], *stretch])
+    counts = score("wines.csv")
+    assert (counts.scored, counts.rejected) == (5, 120_000)
+    assert [row[:-1] for row in read("scored.csv")[1]] == MEASURED[:5]
+    _, rejected = read("scored.csv.rejected.csv")
+    scored = {40_001, 40_002, 40_003, 80_004, 80_005}
+    assert [int(row[0]) for row in rejected] == [n for n in range(1, 120_006) if n not in scored]
+    assert [row[3] for row in rejected] == [row[1] for row in stretch] * 3
+
+
+def test_row_whose_prediction_is_not_finite_is_rejected_under_its_number():
+    """Its measurements are allowed; it is the model that cannot hold what comes of them."""
+    huge = LinearRegression().fit(WINES, WINES["pH"])
+    huge.coef_ = np.where(WINES.columns == "alcohol", 1e300, 0.0)
+    for n_rows in (20, 30_000):  # in one batch and in several
+        rows = [[str(n), *MEASURED[n % 4898]] for n in range(1, n_rows + 1)]
+        rows[3][-1], rows[-2][-1], rows[6][-1] = "1e20", "-1e20", "dry"
+        del rows[2][5:]
+        write("wines.csv", rows, ["id", *COLUMNS])
+        with np.errstate(all="ignore"):
+            counts = score("wines.csv", model=MODEL._replace(estimator=huge))
+        assert (counts.scored, counts.rejected) == (n_rows - 4, 4)
+        _, rejected = read("scored.csv.rejected.csv")
+        numbers = ["3", "4", "7", str(n_rows - 1)]
+        assert [row[0] for row in rejected] == [row[2] for row in rejected] == numbers
+        assert rejected[1][1] == "prediction: received inf, allowed is a finite number"
+        assert rejected[1][2:] == rows[3]
+
+
+def test_text_is_kept_character_by_character():
+    rows = [[text, *MEASURED[n], text] for n, text in enumerate([*TEXTS, "e;f,", 'g"'])]
+    write("wines.csv", rows, ["a", *COLUMNS, "b c"])
+    score("wines.csv")
+    assert [row[:-1] for row in read("scored.csv")[1]] == rows
+    score("wines.csv", "scored.parquet")
+    scored = pq.read_table("scored.parquet")
+    assert scored["a"].to_pylist() == scored["b c"].to_pylist() == [row[0] for row in rows]
+
+
+def test_lone_carriage_return_is_quoted():
+    one, invalid = ",".join(MEASURED[0]), ",".join(["dry"] * 11)
+    text = f'"a\rb",{",".join(COLUMNS)}\n"c\rd",{one}\n"e\rf",{invalid}\n'
+    Path("wines.csv").write_text(text, newline="")
+    score("wines.csv")
+    found, (scored,) = read("scored.csv")
+    assert (found[0], scored[:-1]) == ("a\rb", ["c\rd", *MEASURED[0]])
+    found, (rejected,) = read("scored.csv.rejected.csv")
+    assert (found[2], rejected[2]) == ("a\rb", "e\rf")
+
+
+def test_output_has_the_delimiter_and_the_decimal_sign_of_the_input():
+    rows = [[cell.replace(".", ",") for cell in wine] for wine in MEASURED[:20]]
+    lines = [";".join(row) for row in [COLUMNS, *rows, ["dry"] * 11]]
+    Path("wines.csv").write_text("\n".join(lines))
+    score("wines.csv")
+    header, *scored = Path("scored.csv").read_text().splitlines()
+    assert header == ";".join([*COLUMNS, "prediction"])
+    assert [line.split(";")[:-1] for line in scored] == rows
+    found = [[line.split(";")[-1].replace(",", ".")] for line in scored]
+    assert_predicted(found, MEASURED[:20])
+    assert Path("scored.csv.rejected.csv").read_text().count(";") == 2 * 12
+
+
+def test_columns_of_parquet_keep_their_types():
+    table = table_of_many_types()
+    pq.write_table(table, "wines.parquet", row_group_size=7)
+    counts = score("wines.parquet", "scored.parquet")
+    assert (counts.scored, counts.rejected) == (36, 4)
+    good = [n for n in range(39) if n not in (3, 4, 5)]
+    scored = pq.read_table("scored.parquet")
+    at = table.column_names.index("pH")  # in Parquet a number is a number
+    as_number = table.take(good)
+    as_number = as_number.set_column(at, "pH", as_number["pH"].cast("double"))
+    assert scored.drop_columns("prediction").equals(as_number)
+    rows = table.select(COLUMNS).take(good).to_pandas().astype(float)
+    assert_predicted(scored.select(["prediction"]).to_pandas().to_numpy(), rows)
+    _, rejected = read("scored.parquet.rejected.csv")
+    assert [row[0] for row in rejected] == ["4", "5", "6", "40"]
+    assert "column 'pH': received 'dry'" in rejected[3][1]
+
+
+def test_no_rows_or_only_invalid_ones_make_an_empty_table():
+    write("none.csv", [])
+    assert score("none.csv")[:2] == (0, 0)
+    assert read("scored.csv") == ([*COLUMNS, "prediction"], [])
+    write("bad.csv", [[""] * 11] * 5)
+    assert score("bad.csv", "scored.parquet")[:2] == (0, 5)
+    assert pd.read_parquet("scored.parquet").columns.tolist() == [*COLUMNS, "prediction"]
+
+
+def test_files_of_every_kind_are_scored_alike_and_their_counts_are_added():
+    WINES.to_csv("wines.csv", index=False)
+    WINES.to_parquet("wines.parquet")
+    with gzip.open("wines.csv.gz", "wb") as packed:
+        packed.write(Path("wines.csv").read_bytes())
+    found = [score("wines.csv.gz", "a.csv.gz"), score("wines.parquet", "b.csv")]
+    found.append(score("wines.csv", "c.parquet"))
+    predictions = pd.read_parquet("c.parquet")["prediction"].tolist()
+    for name in ("a.csv.gz", "b.csv"):
+        assert [float(row[-1]) for row in read(name)[1]] == predictions
+    total = sum(found, scoring.Counts())
+    assert (total.scored, total.predictions.total()) == (3 * 4898, 3 * 4898)
+    assert total.drift.tolist() == (3 * found[0].drift).tolist()
+    assert all(float(f"{value:.3g}") == pytest.approx(value) for value in total.predictions)
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("column", "kind"),
+    [([["a"]] * 4, "list"), ([{"a": 1}] * 4, "struct"), ([b"ok", None, b"\xff", b""], "binary")],
+)
+def test_column_that_csv_cannot_hold_is_named(column, kind):
+    parquet("wines.parquet", tags=pa.array(column))
+    with pytest.raises(UserError, match=rf"input: column 'tags' .* has {kind}.* \.parquet can"):
+        score("wines.parquet")
+    assert os.listdir() == ["wines.parquet"]
+    score("wines.parquet", "scored.parquet")
+    assert pq.read_table("scored.parquet")["tags"].to_pylist() == column
+
+
+def test_names_that_repeat_stay_in_csv_and_are_refused_for_parquet():
+    write("wines.csv", [[*wine, "1", "2"] for wine in MEASURED[:3]], [*COLUMNS, "x", "x"])
+    score("wines.csv")
+    assert read("scored.csv")[0][-3:] == ["x", "x", "prediction"]
+    with pytest.raises(UserError, match="column 'x' stands 2 times in wines.csv; only CSV can"):
+        score("wines.csv", "scored.parquet")
+
+
+def test_column_with_the_name_of_an_output_is_refused():
+    write("wines.csv", [[*wine, "1"] for wine in MEASURED[:3]], [*COLUMNS, "prediction"])
+    with pytest.raises(UserError, match="column 'prediction' is in wines.csv already"):
+        score("wines.csv")
+
+
+# How the output appears
+
+
+def resolve(output, source="wines.csv", **options):
+    return scoring.resolve(output, tables.locate(source), **({"overwrite": False} | options))
+
+
+@pytest.mark.parametrize("link", [os.link, os.symlink])
+def test_input_is_never_replaced(link):
+    write("wines.csv", MEASURED[:3])
+    link("wines.csv", "linked.csv")
+    write("a.csv.rejected.csv", MEASURED[:3])
+    for output, source in (
+        ("wines.csv", "wines.csv"),
+        ("linked.csv", "wines.csv"),
+        ("a.csv", "a.csv.rejected.csv"),
+    ):
+        with pytest.raises(UserError, match="output: .* is the input, allowed is another name"):
+            resolve(output, source, overwrite=True)
+
+
+def test_place_that_cannot_be_written_to_is_refused():
+    os.symlink("loop.csv", "loop.csv")
+    os.mkdir("folder.csv")
+    Path("b.csv.rejected.csv").touch()
+    for output, reason in {
+        "loop.csv": "received 'loop.csv', which cannot be reached",
+        "no/scored.csv": "received 'no/scored.csv', there is no folder ",
+        "abc://x/scored.csv": "received 'abc://x/scored.csv', which cannot be reached",
+        "scored.xlsx": "received 'scored.xlsx', allowed is a name in .csv",
+        "folder.csv": "folder.csv is a folder, allowed is the name of a file",
+        "b.csv": "b.csv.rejected.csv is there already; overwrite=true replaces it",
+    }.items():
+        with pytest.raises(UserError) as caught:
+            resolve(output)
+        assert str(caught.value).startswith("output: ")
+        assert reason in str(caught.value)
+    assert resolve("b.csv", overwrite=True) == str(Path("b.csv").resolve())
+    assert resolve("folder.csv/", is_folder=True, overwrite=True).endswith("folder.csv")
+
+
+def make(path, kind, text):
+    """Make a file, or a folder with a file."""
+    if kind == "folder":
+        Path(path).mkdir()
+    Path(path, "part" if kind == "folder" else "").write_text(text)
+
+
+def text_of(path):
+    return Path(path, "part" if os.path.isdir(path) else "").read_text()
+
+
+KINDS = pytest.mark.parametrize("kind", ["file", "folder"])
+
+
+@KINDS
+def test_output_replaces_that_of_before_and_its_rejects(kind, tmp_path):
+    location, rejected = str(tmp_path / "a.csv"), str(tmp_path / "a.csv.rejected.csv")
+    for text in ("first", "second", "third"):
+        with scoring.whole(location, rejected, overwrite=text != "first") as parts:
+            for part in parts[: 1 if text == "third" else 2]:
+                make(part, kind, text)
+            before = sorted(os.listdir())
+            assert all(name.startswith(".") or text != "first" for name in before)
+        assert text_of(location) == text
+    assert os.listdir() == ["a.csv"]
+
+
+@KINDS
+@pytest.mark.parametrize("name", ["a.csv", "a.csv.rejected.csv"])
+def test_what_appears_meanwhile_stays(kind, name, tmp_path):
+    def run():
+        places = str(tmp_path / "a.csv"), str(tmp_path / "a.csv.rejected.csv")
+        with scoring.whole(*places, overwrite=False) as parts:
+            for part in parts:
+                make(part, kind, "new")
+            make(name, kind, "mine")
+
+    with pytest.raises(UserError, match=f"output: .*{name} is there already; overwrite=true"):
+        run()
+    assert (os.listdir(), text_of(name)) == ([name], "mine")
+
+
+def test_scoring_that_fails_keeps_what_was_there():
+    write("wines.csv", MEASURED[:3])
+    Path("scored.csv").write_text("before")
+    broken = MODEL._replace(estimator=None)
+    with pytest.raises(AttributeError):
+        score("wines.csv", model=broken)
+    assert sorted(os.listdir()) == ["scored.csv", "wines.csv"]
+    assert Path("scored.csv").read_text() == "before"
+
+
+def test_hidden_name_is_beside_the_output_on_windows_too(monkeypatch):
+    hide = scoring._hide  # noqa: SLF001
+    assert hide("s3://wines/a.csv").startswith("s3://wines/.a.csv.")
+    monkeypatch.setattr(scoring, "PurePath", PureWindowsPath)
+    hidden = hide(r"C:\wine data\a.csv")
+    assert hidden.startswith("C:\\wine data\\.a.csv.")
+    assert hide(r"C:\wine data\a.csv") != hidden
+
+
+# Generated tables
+
+
+PIECES = ["a", "é", " ", '"', ",", "\n", "\r\n", "\r", ";", "'", "\\", "\t", "0", "x" * 40, "🍷"]
+
+
+def generated_table(draw):
+    """Return the bytes of a table, its header, and its rows with whether each is valid."""
+    extras = [f"note {n}" + draw.choice(["", ",", '"', "\n"]) for n in range(draw.randrange(3))]
+    header = draw.sample([*extras, *COLUMNS], len(extras) + len(COLUMNS))
+    rows = []
+    for _ in range(draw.choice([0, 1, 2, 5, 30, 100])):
+        wine = dict(zip(COLUMNS, draw.choice(MEASURED), strict=True))
+        cells = [wine.get(x, "".join(draw.choices(PIECES, k=draw.randrange(6)))) for x in header]
+        chance = draw.random()
+        if chance < 0.05:
+            cells = cells[: draw.randrange(2, len(cells))]
+        elif chance < 0.1:
+            cells.append("more")
+        elif chance < 0.2:
+            cells[header.index(draw.choice(COLUMNS))] = draw.choice(NO_NUMBERS)
+        rows.append((cells, chance >= 0.2))
+    text, end = io.StringIO(newline=""), draw.choice(["\n", "\r\n"])
+    writer = csv.writer(text, lineterminator=end, quoting=csv.QUOTE_ALL)
+    writer.writerows([header, *(cells for cells, _ in rows)])
+    return text.getvalue().encode("utf-8-sig"), header, rows
+
+
+@pytest.mark.slow
+def test_generated_tables_are_scored_as_the_csv_module_reads_them(monkeypatch):
+    draw = random.Random(0)
+    for number in range(300):
+        content, header, rows = generated_table(draw)
+        monkeypatch.setattr(tables, "BLOCK_SIZE", draw.choice([2**11, 2**12, 2**14, 2**20]))
+        Path("wines.csv").write_bytes(content)
+        counts = score("wines.csv")
+        valid = [cells for cells, is_valid in rows if is_valid]
+        assert (counts.scored, counts.rejected) == (len(valid), len(rows) - len(valid)), number
+        assert read("scored.csv")[0] == [*header, "prediction"]
+        assert [row[:-1] for row in read("scored.csv")[1]] == valid, number
+        if counts.rejected:
+            rejected = [(n, cells) for n, (cells, is_valid) in enumerate(rows, 1) if not is_valid]
+            found = [(int(n), cells) for n, _, *cells in read("scored.csv.rejected.csv")[1]]
+            width = len(header)
+            assert found == [(n, (x + [""] * width)[:width]) for n, x in rejected], number

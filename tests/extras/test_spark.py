@@ -1,0 +1,319 @@
+"""A scoring on Spark, here and on a real master with a worker: the same as the one without."""
+
+import contextlib
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from helpers import (
+    LOCAL,
+    PROJECT,
+    environment,
+    free_port,
+    run_command,
+    runs_of,
+    start_server,
+    store_uri,
+)
+from tables import (
+    COLUMNS,
+    MEASURED,
+    TEXTS,
+    counts,
+    grow,
+    read,
+    rows_with_texts,
+    start_scoring,
+    table_of_many_types,
+    wait_for_output,
+    write,
+)
+
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("spark")]
+
+ODD = "PH, `odd`.name"  # of a column
+CUTS = [0, 30, 3000, 100_000]  # the rows at which the files of a folder end
+ON_LOOPBACK = {"SPARK_LOCAL_IP": "127.0.0.1"}
+
+
+def lacking():
+    """Return what Spark needs and is not here."""
+    if importlib.util.find_spec("pyspark") is None:
+        return "there is no pyspark"
+    return None if os.environ.get("JAVA_HOME") or shutil.which("java") else "there is no Java"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def equipped():
+    """Leave the module out where there is no Spark, but not where everything has to be tested."""
+    if lacking() and os.environ.get("CI"):
+        pytest.fail(lacking())
+    elif lacking():
+        pytest.skip(lacking())
+
+
+@pytest.fixture(scope="module")
+def cluster(equipped, tmp_path_factory):
+    """Return the address of a standalone Spark master that has a worker."""
+    home = Path(importlib.util.find_spec("pyspark").origin).parent
+    port, ports = free_port(), (free_port(), free_port())
+    folder, address = tmp_path_factory.mktemp("cluster"), f"spark://127.0.0.1:{port}"
+    env = environment(SPARK_HOME=str(home), SPARK_WORKER_DIR=str(folder / "work"), **ON_LOOPBACK)
+    with contextlib.ExitStack() as servers:
+        for name, ui, arguments in (
+            ("master.Master", ports[0], ("--port", port)),
+            ("worker.Worker", ports[1], ("--cores", 2, "--memory", "2g", address)),
+        ):
+            (folder / name).mkdir()
+            java = (home / "bin" / "spark-class", f"org.apache.spark.deploy.{name}")
+            options = ("--host", "127.0.0.1", "--webui-port", ui, *arguments)
+            ready = f"http://127.0.0.1:{ui}/json/"
+            servers.enter_context(
+                start_server(*java, *options, cwd=folder / name, ready=ready, env=env)
+            )
+        deadline = time.monotonic() + 60
+        while True:
+            with urllib.request.urlopen(f"http://127.0.0.1:{ports[0]}/json/", timeout=5) as state:
+                if json.load(state)["aliveworkers"]:
+                    break
+            assert time.monotonic() < deadline, "the worker does not find the master"
+            time.sleep(0.2)
+        yield address
+
+
+def run_scoring(*arguments, store, cwd, **env):
+    """Run score to its end."""
+    env = {"PYTHONPATH": str(PROJECT), "MLFLOW_TRACKING_URI": store_uri(store)} | ON_LOOPBACK | env
+    return run_command(sys.executable, "-m", "extras.score", *arguments, cwd=cwd, **env)
+
+
+def read_folder(folder):
+    """Return the header and the rows of a folder of CSV files."""
+    assert (Path(folder) / "_SUCCESS").exists()
+    header, rows = None, []
+    for part in sorted(Path(folder).glob("part-*")):
+        header, more = read(part)
+        rows += more
+    return header, rows
+
+
+def assert_same_rows(found, wanted, n_answers):
+    """Assert that rows are the same, and their answers to 1e-12."""
+    assert [row[:-n_answers] for row in found] == [row[:-n_answers] for row in wanted]
+    found, wanted = ([row[-n_answers:] for row in rows] for rows in (found, wanted))
+    np.testing.assert_allclose(np.array(found, float), np.array(wanted, float), rtol=0, atol=1e-12)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """Return a folder with the same rows, good and bad ones of all kinds, in one file and three."""
+    folder = tmp_path_factory.mktemp("tables")
+    rows = [[*row, ""] for row in rows_with_texts()[0]]
+    rows += [[*MEASURED[n], text] for n, text in enumerate(TEXTS)]
+    rows += [[*MEASURED[0], text] for text in ("a,b", 'say "cheers"', "two\nlines", '"', '\\"')]
+    rows += [MEASURED[1][:10], [*MEASURED[2], "x", "more"], ["lonely"]]
+    rows += [[*wine, "good"] for wine in MEASURED]
+    rows = [[str(number), *row] for number, row in enumerate(rows, start=1)]
+    header = ["id", *COLUMNS, ODD]
+    write(folder / "wines.csv", rows, header)
+    (folder / "parts.csv" / "more").mkdir(parents=True)
+    for n, name in enumerate(("a.csv", "b.csv", "more/c.csv")):
+        write(folder / "parts.csv" / name, rows[CUTS[n] : CUTS[n + 1]], header)
+    for ignored in ("_SUCCESS", ".hidden.csv", "empty.csv"):
+        (folder / "parts.csv" / ignored).write_text("x" if ignored[0] == "." else "")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def local(folder, model_uris, project):
+    """Return what a scoring without Spark makes of the rows: header, scored, rejected."""
+    store = folder / "store"
+    store.mkdir()
+    shutil.copy(project / "mlflow.db", store)
+    done = run_scoring(model_uris["classifier"], "wines.csv", "local.csv", store=store, cwd=folder)
+    assert done.status == 3, done.err
+    return (*read(folder / "local.csv"), read(folder / "local.csv.rejected.csv")[1])
+
+
+def test_folder_on_a_cluster_is_scored_as_one_file_is_without_spark(
+    cluster, folder, local, model_uris, store
+):
+    header, scored, rejected = local
+    arguments = ("parts.csv", "cluster.csv", "false", "spark", cluster)
+    done = run_scoring(model_uris["classifier"], *arguments, store=store, cwd=folder)
+    assert (done.status, counts(done.out)) == (3, (len(scored), len(rejected))), done.err
+    assert "Traceback" not in done.err
+    found, rows = read_folder(folder / "cluster.csv")
+    assert found == header
+    assert_same_rows(rows, scored, 2)
+    found, rows = read_folder(folder / "cluster.csv.rejected.csv")
+    assert found == ["file", "row", "reason", "id", *COLUMNS, ODD]
+    for row, (number, *cells) in zip(rows, rejected, strict=True):
+        part = sum(int(number) > cut for cut in CUTS) - 1
+        name = ("a.csv", "b.csv", "more/c.csv")[part]
+        assert row == [name, str(int(number) - CUTS[part]), *cells]
+    assert [name for name in os.listdir(folder) if "partial" in name] == []
+    run, locally = runs_of(store)[0], runs_of(folder / "store")[0]
+    assert (run.info.status, run.data.params["master"]) == ("FINISHED", cluster)
+    same = {"rows", "rejected_rows", "outside", "psi_alcohol", "outside_alcohol"}
+    for name in same:
+        assert run.data.metrics[name] == locally.data.metrics[name]
+
+
+def test_one_file_is_scored_by_mlflow_run_as_without_spark(
+    folder, local, project, model_uris, store
+):
+    header, scored, rejected = local
+    params = {
+        "model": model_uris["classifier"],
+        "input": folder / "wines.csv",
+        "output": folder / "run.csv.gz",
+        "engine": "spark",
+        "master": "local[2]",
+    }
+    params = [word for key, value in params.items() for word in ("-P", f"{key}={value}")]
+    command = ("mlflow", "run", project, "-e", "score", *LOCAL, *params)
+    done = run_command(*command, cwd=folder, MLFLOW_TRACKING_URI=store_uri(store))
+    assert (done.status, counts(done.out)) == (1, (len(scored), len(rejected))), done.err
+    found, rows = read_folder(folder / "run.csv.gz")
+    assert found == header
+    assert_same_rows(rows, scored, 2)
+    assert read_folder(folder / "run.csv.gz.rejected.csv")[1] == rejected
+
+
+def test_folder_of_parquet_is_scored_and_replaced(model_uris, store, tmp_path):
+    table = table_of_many_types().drop_columns(["cask"])  # Each file has its own dictionary.
+    pq.write_table(table, tmp_path / "wines.parquet")
+    (tmp_path / "parts").mkdir()
+    for n in range(4):
+        pq.write_table(table[10 * n : 10 * n + 10], tmp_path / "parts" / f"{n}.parquet")
+    on_spark = ("true", "spark", "local[2]")
+    shutil.copytree(tmp_path / "parts", tmp_path / "spark.parquet")
+    for arguments in (("wines.parquet", "a.parquet"), ("parts", "spark.parquet", *on_spark)):
+        done = run_scoring(model_uris["huber"], *arguments, store=store, cwd=tmp_path)
+        assert (done.status, counts(done.out)) == (3, (36, 4)), done.err
+    found, wanted = (pq.read_table(tmp_path / f"{x}.parquet") for x in ("spark", "a"))
+    assert found.column_names == wanted.column_names
+    for name in set(found.column_names) - {"prediction"}:
+        assert found[name].to_pylist() == wanted[name].to_pylist(), name
+    np.testing.assert_allclose(found["prediction"], wanted["prediction"], rtol=0, atol=1e-12)
+    assert not list(tmp_path.glob(".*"))
+
+
+def kill_a_writer(folder):
+    """Kill a process that writes below a folder, and return its ID; None if there is none."""
+    for fd in Path("/proc").glob("[0-9]*/fd/*"):
+        with contextlib.suppress(OSError):
+            path = os.readlink(fd)
+            if path.startswith(f"{folder}/.scored.csv") and os.stat(fd).st_size:
+                os.kill(int(fd.parts[2]), signal.SIGKILL)
+                return int(fd.parts[2])
+    return None
+
+
+def test_task_that_is_tried_again_leaves_nothing(model_uris, store, tmp_path):
+    """Python's worker is killed while it writes; Spark starts another one."""
+    n_rows = 200_000
+    (tmp_path / "parts.csv").mkdir()
+    for number in range(2):
+        grow(tmp_path / "parts.csv" / f"{number}.csv", n_rows)
+    on_spark = (model_uris["main"], "parts.csv", "scored.csv", "false", "spark", "local[2,4]")
+    with start_scoring(*on_spark, store=store, cwd=tmp_path) as scoring:
+        killed = None
+        while killed is None and scoring.poll() is None:
+            killed = kill_a_writer(tmp_path)
+            time.sleep(0.01)
+        said = scoring.communicate(timeout=120)[0]
+    assert killed
+    assert (scoring.returncode, counts(said)) == (0, (2 * n_rows, 0)), said
+    assert sorted(os.listdir(tmp_path)) == ["parts.csv", "scored.csv"]
+    names = ["_SUCCESS", "part-00000.csv", "part-00001.csv"]
+    assert sorted(os.listdir(tmp_path / "scored.csv")) == names
+
+
+def test_interrupted_scoring_leaves_nothing(model_uris, store, tmp_path):
+    grow(tmp_path / "wines.csv", 400_000)  # Fewer are scored before they can be interrupted.
+    on_spark = (model_uris["main"], "wines.csv", "scored.parquet", "false", "spark", "local[2]")
+    with start_scoring(*on_spark, store=store, cwd=tmp_path) as scoring:
+        deadline = time.monotonic() + 60
+        while not list(tmp_path.glob(".scored.parquet.*.partial/.part*")):
+            assert time.monotonic() < deadline
+            assert scoring.poll() is None
+            time.sleep(0.01)
+        os.killpg(scoring.pid, signal.SIGINT)
+        said = scoring.communicate(timeout=60)[0]
+    assert scoring.returncode == 130, said
+    assert said.endswith("score.py: interrupted\n")
+    assert "Traceback" not in said
+    assert os.listdir(tmp_path) == ["wines.csv"]
+    assert runs_of(store)[0].info.status == "KILLED"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["no-pH.csv", "scored.csv"], ["input: column 'pH' is missing in no-pH.csv"]),
+        (["empty", "scored.csv"], ["input: received 'empty', a folder without a file to score"]),
+        (["none.csv", "scored.csv"], ["input: received 'none.csv', no such file"]),
+        (["mixed", "scored.csv"], ["b.csv has other columns, types or delimiters than the first"]),
+        (["wines.csv", "old.csv"], ["output: ", "old.csv", "overwrite=true"]),
+        (["wines.csv", "scored.csv", "false", "spark", "cluster"], ["master: Spark refuses 'clus"]),
+    ],
+)
+def test_scoring_that_cannot_be_done_is_refused(arguments, parts, model_uris, store, tmp_path):
+    for folder in ("empty", "mixed"):
+        (tmp_path / folder).mkdir()
+    for name in ("wines.csv", "mixed/a.csv"):
+        write(tmp_path / name, MEASURED[:3])
+    write(tmp_path / "mixed" / "b.csv", MEASURED[:3], COLUMNS[::-1])
+    write(tmp_path / "old.csv", [])
+    write(tmp_path / "no-pH.csv", MEASURED[:3], [name.replace("pH", "p") for name in COLUMNS])
+    before = sorted(os.listdir(tmp_path))
+    arguments = (arguments + ["false", "spark", "local[1]"])[:5]
+    done = run_scoring(model_uris["main"], *arguments, store=store, cwd=tmp_path)
+    assert (done.status, done.out) == (1, "")
+    assert "Traceback" not in done.err
+    for part in parts:
+        assert part in done.err.splitlines()[-1]
+    assert sorted(os.listdir(tmp_path)) == before
+
+
+def test_missing_pyspark_is_said_in_one_line(model_uris, store, tmp_path):
+    (tmp_path / "shim" / "pyspark").mkdir(parents=True)
+    (tmp_path / "shim" / "pyspark" / "__init__.py").write_text("raise ImportError('pyspark')\n")
+    write(tmp_path / "wines.csv", MEASURED[:3])
+    path = {"PYTHONPATH": f"{tmp_path / 'shim'}{os.pathsep}{PROJECT}"}
+    arguments = (model_uris["main"], "wines.csv", "scored.csv")
+    done = run_scoring(*arguments, "false", "spark", store=store, cwd=tmp_path, **path)
+    assert (done.status, done.err.count("\n")) == (1, 1), done.err
+    assert "engine: " in done.err
+    assert "pip install -r requirements-spark.txt" in done.err
+    done = run_scoring(*arguments, store=store, cwd=tmp_path, **path)
+    assert done.status == 0, done.err
+
+
+@pytest.mark.parametrize("java", [None, "11", "1.8"])
+def test_missing_or_old_java_is_said_in_one_line(java, model_uris, store, tmp_path):
+    write(tmp_path / "wines.csv", MEASURED[:3])
+    home = tmp_path / "home"
+    (home / "bin").mkdir(parents=True)
+    if java:
+        old = home / "bin" / "java"
+        old.write_text(f"#!/bin/sh\necho 'openjdk version \"{java}.0_392\" 2023' >&2\n")
+        old.chmod(0o755)
+    env = {"PATH": str(home / "bin"), "JAVA_HOME": str(home) if java else ""}
+    arguments = (model_uris["main"], "wines.csv", "scored.csv", "false", "spark")
+    done = run_scoring(*arguments, store=store, cwd=tmp_path, **env)
+    assert (done.status, done.err.count("\n")) == (1, 1), done.err
+    assert "engine: received 'spark', which needs Java 17" in done.err
+    assert not (tmp_path / "scored.csv").exists()
