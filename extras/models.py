@@ -87,7 +87,6 @@ def load(uri, parameter="model"):
         If there is no such model, its files are damaged, or it cannot be used.
     """
     try:
-        mlflow.models.Model.load(uri)  # Where nothing is there, a download would not say so.
         path = mlflow.artifacts.download_artifacts(uri)
         described = mlflow.models.Model.load(path)
         inputs = described.signature.inputs.to_dict() if described.signature else []
@@ -133,8 +132,8 @@ def _name_outputs(estimator):
     if not (is_classifier(estimator) and hasattr(estimator, "predict_proba")):
         raise ValueError(f"it is a {type(estimator).__name__}")
     classes = np.asarray(estimator.classes_).tolist()
-    shown = [""] if classes == [0, 1] else [f"_{each}" for each in classes]
-    return ["prediction", *(f"probability{each}" for each in shown)]
+    names = ["probability"] if classes == [0, 1] else [f"probability_{each}" for each in classes]
+    return ["prediction", *names]
 
 
 def _try_out(model):

@@ -30,37 +30,40 @@ REJECTED = 3  # exit status
 
 def describe(counts, location):
     """Return how many rows were scored and rejected, and where they are."""
-    rows = f"{counts.scored} row{'s' * (counts.scored != 1)} scored into {location}"
-    rejected = f"{counts.rejected} rejected"
-    return f"{rows}, {rejected}" + (f" into {location}{scoring.REJECTED}" * bool(counts.rejected))
+    result = f"{counts.scored} row{'s' * (counts.scored != 1)} scored into {location}"
+    place = f" into {location}{scoring.REJECTED}" if counts.rejected else ""
+    return f"{result}, {counts.rejected} rejected{place}"
 
 
-def log_tables(model, source, location):
-    """Log the input and the output, which are of any size, in the active run."""
+def record(model, counts, source, location, seconds):
+    """Log the two tables, the numbers of rows and the predictions in the active run."""
     logged = LoggedModelInput(model.model_id) if model.model_id else None
     for path, context in ((source, "input"), (location, "output")):
         dataset = MetaDataset(tracking.dataset_source(path), name=PurePath(path).name)
         mlflow.log_input(dataset, context, model=logged)
+    n_rows = counts.scored + counts.rejected
+    speed = {"rows_per_second": n_rows / seconds}
+    mlflow.log_metrics({"rows": n_rows, "rejected_rows": counts.rejected} | speed)
+    if counts.scored:
+        figure = figures.predictions(counts, model.outputs)
+        mlflow.log_figure(figure, "predictions.png")
+        url = report.artifact_url("predictions.png")
+        process.print_text(f"See the predictions:\n\n{report.start_command()}{url}\n")
 
 
-def log_counts(model, counts, data):
-    """Log the predictions, and what is unlike the training rows; return that in words."""
-    if not counts.scored:
+def record_drift(model, counts, data):
+    """Log how unlike the training rows the scored ones are; return that in sentences."""
+    if not counts.scored or not model.deciles:
         return []
-    names, note = ["predictions.png"], []
-    mlflow.log_figure(figures.predictions(counts, model.outputs), names[0])
-    if model.deciles:
-        found = drift.compare(counts.drift, model.deciles)
-        mlflow.log_metrics(drift.metrics(found))
-        mlflow.log_figure(figures.drift(found), "drift.png")
-        names.append("drift.png")
-        unlike = drift.warnings(found, model.deciles)
-        for words in unlike:
-            print(f"input: {data} {words}", file=sys.stderr)
-        note = [f"The input {words}" for words in unlike] or [drift.verdict(counts.scored)]
-    urls = "\n\n".join(map(report.artifact_url, names))
-    process.print_text(f"See the predictions:\n\n{report.start_command()}{urls}\n")
-    return note
+    found = drift.compare(counts.drift, model.deciles)
+    mlflow.log_metrics(drift.metrics(found))
+    mlflow.log_figure(figures.drift(found), "drift.png")
+    unlike = drift.warnings(found, model.deciles)
+    for words in unlike:
+        print(f"input: {data} {words}", file=sys.stderr)
+    url = report.artifact_url("drift.png")
+    process.print_text(f"Compare the rows with the training rows:\n\n{url}\n")
+    return [f"The input {words}" for words in unlike] or [drift.verdict(counts.scored)]
 
 
 @contextlib.contextmanager
@@ -93,16 +96,15 @@ def read_params():
 
 def main():
     """Open the model and the table, score, record."""
-    params = read_params()
-    source, is_folder = tables.locate(params["input"]), params["engine"] == "spark"
-    overwrite = params["overwrite"] == "true"
+    params, result = read_params(), None
+    source, overwrite = tables.locate(params["input"]), params["overwrite"] == "true"
+    is_folder = params["engine"] == "spark"
     location = scoring.resolve(params["output"], source, overwrite, is_folder=is_folder)
     with tracking.fail_fast():
         model = load(params["model"])
     with prepare(params, model, location) as (table, score):
         if form := table.describe():
             print(f"input: {params['input']} is read as: {form}", file=sys.stderr)
-        result = None
         try:
             with (
                 tracking.recording(),
@@ -113,14 +115,11 @@ def main():
                 started = time.monotonic()
                 counts = score()
                 seconds, result = time.monotonic() - started, describe(counts, location)
-                n_rows = counts.scored + counts.rejected
-                mlflow.log_metrics({"rows": n_rows, "rejected_rows": counts.rejected})
-                mlflow.log_metric("rows_per_second", n_rows / seconds)
-                log_tables(model, source, location)
-                note = log_counts(model, counts, params["input"])
+                record(model, counts, source, location, seconds)
+                note = [result, f"Model: {params['model']}"]
+                note += record_drift(model, counts, params["input"])
                 # The UI shows it as the description.
-                note = "\n\n".join([result, f"Model: {params['model']}", *note])
-                mlflow.set_tag("mlflow.note.content", note)
+                mlflow.set_tag("mlflow.note.content", "\n\n".join(note))
         except UserError as error:
             kept = f"; the output is complete: {result}" if result else ""
             raise UserError(f"{error}{kept}") from error

@@ -12,7 +12,6 @@ import sys
 import tempfile
 import textwrap
 import zipfile
-from pathlib import Path
 
 from pyarrow.fs import FileSelector, LocalFileSystem
 
@@ -137,16 +136,17 @@ def score_files(context, files, table, model, location, rejected, overwrite):
     UserError
         If a file cannot be read to its end, or the output cannot be written.
     """
-    folders = contextlib.nullcontext((location, rejected))
-    if isinstance(filesystem(location)[0], LocalFileSystem):
-        folders = scoring.whole(location, rejected, overwrite)
-    else:  # An object store cannot rename a folder: its files appear one by one, _SUCCESS last.
-        scoring.remove(location)
-        scoring.remove(rejected)
+    folders = scoring.whole(location, rejected, overwrite)
+    # An object store cannot rename a folder: the files appear one by one there, _SUCCESS last.
+    if not isinstance(filesystem(location)[0], LocalFileSystem):
+        folders = contextlib.nullcontext((location, rejected))
+        if overwrite:
+            scoring.remove(location)
+            scoring.remove(rejected)
     with folders as made:
         for folder in made:
-            files_, path = filesystem(folder)
-            files_.create_dir(path)
+            target, path = filesystem(folder)
+            target.create_dir(path)
         shared = model, table.schema, table.form, made, scoring.suffix(location)
         with _refusing("output", location), concurrent.futures.ThreadPoolExecutor(1) as thread:
             # Ctrl-C would break the connection on which it is waiting.
@@ -156,9 +156,8 @@ def score_files(context, files, table, model, location, rejected, overwrite):
             except BaseException:
                 context.stop()  # Tasks would go on writing into the folders.
                 raise
-        for result in results:
-            if isinstance(result, UserError):
-                raise result
+        for error in filter(lambda result: isinstance(result, UserError), results):
+            raise error
         counts = sum(results, scoring.Counts())
         if not counts.rejected:
             scoring.remove(made[1])
@@ -170,12 +169,11 @@ def score_files(context, files, table, model, location, rejected, overwrite):
 def _run(context, shared, files):
     """Run a task for each file, and return their results."""
     with tempfile.TemporaryDirectory() as folder:
-        # The workers need these packages, and one copy of the model each.
-        code = Path(folder, "code.zip")
-        with zipfile.ZipFile(code, "w") as archive:
+        # The workers need these two packages, and one copy of the model each.
+        with zipfile.ZipFile(f"{folder}/code.zip", "w") as archive:
             for file in (*tables.PROJECT.glob("wine/*.py"), *tables.PROJECT.glob("extras/*.py")):
                 archive.write(file, file.relative_to(tables.PROJECT))
-        context.addPyFile(str(code))
+        context.addPyFile(archive.filename)
         score = functools.partial(_score, context.broadcast(shared))
         return context.parallelize(files, len(files)).map(score).collect()
 

@@ -175,7 +175,7 @@ def test_read_only_folder_is_refused_in_one_line_soon(tmp_path):
     begun = time.monotonic()
     done = run_command(*as_a_user(), *TRAIN, cwd=tmp_path)
     assert time.monotonic() - begun < 60
-    refused = f"received {store_uri(tmp_path)} to record in, allowed is a folder that can be"
+    refused = f"received {store_uri(tmp_path)} to record in, allowed is a file in a folder"
     assert_one_line_error(done, refused, status=1)
     assert list(tmp_path.iterdir()) == []
 

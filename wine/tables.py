@@ -232,11 +232,11 @@ class Table:
         read, faults, n_rows, positions = [], [], 0, range(len(self.columns))
         with self._reading():
             if (cells := self._file.read(self._names, self.columns)) is not None:
-                X, wrong = self._convert(cells, positions)
+                X, wrong = _convert_columns(cells, self.columns, positions, self.form)
                 if not wrong.any():
                     return X
             for numbers, cells, malformed, _ in self._file.batches(self._names):
-                X, wrong = self._convert(cells, positions)
+                X, wrong = _convert_columns(cells, self.columns, positions, self.form)
                 n_rows += len(X) + len(malformed)
                 if malformed or wrong.any():
                     faults += [*_find_faults(self.columns, numbers, cells, X, wrong, malformed)]
@@ -250,7 +250,7 @@ class Table:
         before = 0
         with self._reading():
             for numbers, cells, invalid, percent in self._file.batches():
-                X, wrong = self._convert(cells, self.positions)
+                X, wrong = _convert_columns(cells, self.columns, self.positions, self.form)
                 if (rows := wrong.any(axis=0)).any():
                     texts = zip(*(_to_texts(column, rows) for column in cells.columns), strict=True)
                     for row, row_texts in zip(np.flatnonzero(rows), texts, strict=True):
@@ -263,13 +263,6 @@ class Table:
                     cells, X = cells.filter(pa.array(~rows)), X[~rows]
                 yield Batch(cells, X, sorted(invalid), percent - before)
                 before = percent
-
-    def _convert(self, cells, positions):
-        """Return the needed columns, and which cells of each are not allowed."""
-        values, wrong = {}, np.empty((len(self.columns), len(cells)), dtype=bool)
-        for n, (column, position) in enumerate(zip(self.columns, positions, strict=True)):
-            values[column.name], wrong[n] = _convert(cells.column(position), column, self.form)
-        return pd.DataFrame(values, copy=False), wrong
 
 
 class _Parquet:
@@ -581,6 +574,14 @@ def _fold(name):
     """Return a name without regard to case, signs without a width, and what stands for a blank."""
     name = re.sub("[\xad\u200b-\u200f\u2060\ufeff]", "", name)
     return re.sub(r"[\s_.\-\u2010\u2011]+", " ", name).strip().casefold()
+
+
+def _convert_columns(cells, columns, positions, form):
+    """Return the needed columns, and which cells of each are not allowed."""
+    values, wrong = {}, np.empty((len(columns), len(cells)), dtype=bool)
+    for n, (column, position) in enumerate(zip(columns, positions, strict=True)):
+        values[column.name], wrong[n] = _convert(cells.column(position), column, form)
+    return pd.DataFrame(values, copy=False), wrong
 
 
 def _convert(cells, column, form):

@@ -35,7 +35,6 @@ from tables import (
     rows_with_texts,
     start_scoring,
     table_of_many_types,
-    wait_for_output,
     write,
 )
 
