@@ -11,7 +11,6 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import FixedThresholdClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import FunctionTransformer, OneHotEncoder, StandardScaler
-from sklearn.svm import LinearSVC
 
 import mlflow
 import numpy as np
@@ -79,7 +78,6 @@ def save_with_deciles(deciles):
 
 UNFIT = {
     "clusterer": (lambda: save(KMeans(2, random_state=0)), "it is a KMeans"),
-    "no probabilities": (lambda: save(LinearSVC()), "it is a LinearSVC"),
     "tensor": (
         lambda: save(LinearRegression(), signature=infer_signature(X.to_numpy())),
         "it does not name its columns",
@@ -108,7 +106,6 @@ UNFIT = {
         lambda: save_with_deciles(DECILES | {"pH": DECILES["pH"] | {"shares": [0.1] * 9}}),
         "the deciles in its metadata are not those of its columns",
     ),
-    "deciles are a list": (lambda: save_with_deciles(["alcohol"]), "list"),
 }
 
 

@@ -7,22 +7,18 @@ import signal
 import sys
 
 import mlflow
-import numpy as np
 import pandas as pd
 import pytest
 
+from extras import drift
 from helpers import (
     ENTRY_POINTS,
     LOCAL,
     PROJECT,
     assert_one_line_error,
     client_of,
-    environment,
-    free_port,
     run_command,
-    run_id_in,
     runs_of,
-    start_server,
     store_uri,
 )
 from tables import (
@@ -130,24 +126,6 @@ def test_every_address_of_a_model_gives_the_same_predictions(
     assert len(texts) == 1
 
 
-def test_model_that_serves_probabilities_is_scored_as_any_other(
-    score, run_script, store, model_uris
-):
-    arguments = (80, "None", "wine-quality.csv", "predict_proba")
-    trained = run_script("clf-train.py", *arguments, store=store)
-    assert trained.status == 0, trained.err
-    write("wines.csv", MEASURED[:100])
-    for name, uri in (
-        ("classes.csv", model_uris["classifier"]),
-        ("probabilities.csv", f"runs:/{run_id_in(trained.out)}/model"),
-    ):
-        assert score(uri, "wines.csv", name).status == 0
-    (header, found), (expected_header, expected) = read("probabilities.csv"), read("classes.csv")
-    assert header == expected_header
-    assert [row[:-1] for row in found] == [row[:-1] for row in expected]
-    assert_predicted(found, np.array(expected)[:, -1:].astype(float))
-
-
 # What is recorded
 
 
@@ -238,44 +216,15 @@ def test_standard_error_that_is_closed_does_not_end_a_scoring(model_uris, store,
     assert len(read(tmp_path / "scored.csv")[1]) == 5
 
 
-# Whoever publishes the output kills the server directly afterwards.
-KILLED_LATE = """
-import os, runpy, signal, sys
-from extras import scoring
-server, score_file = int(sys.argv.pop(1)), scoring.score_file
-def score_and_kill(*arguments, **options):
-    counts = score_file(*arguments, **options)
-    os.killpg(server, signal.SIGKILL)
-    return counts
-scoring.score_file = score_and_kill
-runpy.run_module("extras.score", run_name="__main__", alter_sys=True)
-"""
-
-
-@pytest.mark.slow
-def test_output_that_is_complete_is_said_where_the_server_dies(tmp_path, project, run_ids):
-    port = free_port()
-    address = f"http://127.0.0.1:{port}"
-    with start_server(
-        *("mlflow", "server", "--port", port, "--workers", 1),
-        cwd=tmp_path,
-        ready=f"{address}/health",
-        env=environment(MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false"),
-    ) as server:
-        sent = project / "mlruns" / "0" / run_ids["main"] / "artifacts" / "model"
-        result = run_command(
-            *(sys.executable, "-c", KILLED_LATE, server.pid),
-            *(sent, PROJECT / "predict.csv", "scored.csv"),
-            cwd=tmp_path,
-            PYTHONPATH=str(PROJECT),
-            MLFLOW_TRACKING_URI=address,
-            MLFLOW_HTTP_REQUEST_MAX_RETRIES="1",
-        )
+def test_output_that_is_complete_is_said_where_mlflow_fails(score, model_uris, monkeypatch):
+    monkeypatch.setattr(drift, "metrics", lambda found: {"what MLflow refuses: $": 1.0})
+    result = score(model_uris["main"], PROJECT / "predict.csv", "scored.csv")
     assert result.status == 1
-    kept = f"the output is complete: 20 rows scored into {tmp_path}/scored.csv, 0 rejected"
-    assert result.err.splitlines()[-1].endswith(kept)
-    assert "Traceback" not in result.err
-    assert len(pd.read_csv(tmp_path / "scored.csv")) == 20
+    last = result.err.splitlines()[-1]
+    assert last.startswith("score.py: MLflow cannot record: ")
+    kept = f"the output is complete: 20 rows scored into {os.getcwd()}/scored.csv, 0 rejected"
+    assert last.endswith(kept)
+    assert len(read("scored.csv")[1]) == 20
 
 
 # A scoring writes its whole output or none: interrupted, killed, on a full disk.

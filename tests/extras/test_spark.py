@@ -16,7 +16,6 @@ import pyarrow.parquet as pq
 import pytest
 
 from helpers import (
-    LOCAL,
     PROJECT,
     environment,
     free_port,
@@ -167,27 +166,6 @@ def test_folder_on_a_cluster_is_scored_as_one_file_is_without_spark(
     same = {"rows", "rejected_rows", "outside", "psi_alcohol", "outside_alcohol"}
     for name in same:
         assert run.data.metrics[name] == locally.data.metrics[name]
-
-
-def test_one_file_is_scored_by_mlflow_run_as_without_spark(
-    folder, local, project, model_uris, store
-):
-    header, scored, rejected = local
-    params = {
-        "model": model_uris["classifier"],
-        "input": folder / "wines.csv",
-        "output": folder / "run.csv.gz",
-        "engine": "spark",
-        "master": "local[2]",
-    }
-    params = [word for key, value in params.items() for word in ("-P", f"{key}={value}")]
-    command = ("mlflow", "run", project, "-e", "score", *LOCAL, *params)
-    done = run_command(*command, cwd=folder, MLFLOW_TRACKING_URI=store_uri(store))
-    assert (done.status, counts(done.out)) == (1, (len(scored), len(rejected))), done.err
-    found, rows = read_folder(folder / "run.csv.gz")
-    assert found == header
-    assert_same_rows(rows, scored, 2)
-    assert read_folder(folder / "run.csv.gz.rejected.csv")[1] == rejected
 
 
 def test_folder_of_parquet_is_scored_and_replaced(model_uris, store, tmp_path):
