@@ -32,7 +32,7 @@ def load_split(data):
 def train(params, split):
     """Fit, evaluate and record one model in the active run."""
     estimator = build(params["alpha"], params["l1_ratio"])
-    all_params = evaluation.get_params(estimator) | split.get_params() | params
+    all_params = evaluation.get_params(estimator) | split.params | params
     mlflow.log_params(tracking.new_params(all_params))
     training_set, test_set = tracking.datasets(split, params["data"])
     mlflow.log_input(training_set, context="training")
@@ -51,7 +51,7 @@ def train(params, split):
     mlflow.log_metrics(test_metrics, dataset=test_set, model_id=info.model_id)
     for file_name, figure in plots.training(estimator, split, result).items():
         mlflow.log_figure(figure, file_name)
-    tracking.log_training_rows(split.train_hashes)  # A promotion judges a model by other rows.
+    tracking.log_training_rows(split)  # A promotion judges a model by other rows.
     mlflow.set_tags(tags)  # MLflow shows one of them as the run's description.
     report.print_summary(estimator, params, split, result)
 

@@ -129,9 +129,9 @@ def select_unseen(split, seen, estimator, data):
         A hash of all these rows, whatever their order.
     """
     X, y = pd.concat([split.X_test, split.X_train]), pd.concat([split.y_test, split.y_train])
-    hashes = dataset.hash_rows(X.sort_index()).loc[X.index]
-    unseen = ~hashes.isin(seen) & ~hashes.duplicated()
-    X, y, key = X[unseen], y[unseen], f"{hashes[unseen].sum():016x}"
+    groups = split.groups[X.index]
+    unseen = dataset.find_unseen(groups, seen)
+    X, y, key = X[unseen], y[unseen], f"{groups[unseen].sum():016x}"
     received = f"data: received {dataset.count(len(y), 'unseen')} in {data}"
     if len(y) < MIN_ROWS:
         raise UserError(f"{received}, allowed are {MIN_ROWS} different ones or more to judge by")

@@ -1,6 +1,7 @@
 """The dataset: its columns and types, what a copy declares, and how the table is split."""
 
 import importlib
+import pathlib
 
 from sklearn.linear_model import LinearRegression
 
@@ -9,7 +10,7 @@ import pandas as pd
 import pytest
 
 from helpers import PROJECT, assert_one_line_error
-from wine import UserError, dataset
+from wine import UserError, dataset, evaluation
 
 
 @pytest.fixture(scope="module")
@@ -75,8 +76,9 @@ def test_missing_values_and_texts_are_read_as_declared(houses, capsys):
     ("name", "value", "refusal"),
     [
         ("CATEGORIES", ["roof"], "CATEGORIES: received 'roof', allowed are names in FEATURES, and"),
-        ("TARGET", "area", "TARGET: received 'area', which is among FEATURES"),
-        ("MAX_CATEGORIES", 2, "'heating' of .* has 3 different texts, allowed are up to 2"),
+        ("TARGET", "area", "FEATURES, TARGET, GROUP, TIME: received 'area' twice"),
+        ("GROUP", "heating", "GROUP, TIME: received both|received 'heating' twice"),
+        ("MAX_LABELS", 2, "'heating' of .* has 3 different texts, allowed are up to 2"),
     ],
 )
 def test_declaration_that_does_not_fit_is_refused(houses, monkeypatch, name, value, refusal):
@@ -127,28 +129,110 @@ def test_unseen_rows_differ_from_the_training_rows_and_from_each_other(seed):
     assert 0 < split.unseen.sum() < len(tested)
 
 
-def test_hashes_are_those_of_the_training_rows(wines):
-    split = dataset.split_table(wines)
-    hashes = dataset.hash_rows(wines[dataset.FEATURES])
-    assert split.train_hashes.tolist() == hashes[split.X_train.index].tolist()
+def test_identical_wines_have_the_same_hash(wines):
+    hashes = dataset.hash_groups(wines)
     assert hashes.nunique() == len(wines[dataset.FEATURES].drop_duplicates())
+    assert hashes.equals(dataset.split_table(wines).groups)
 
 
 def test_rows_that_are_no_copies_keep_their_hashes_in_a_table_that_grew(wines, monkeypatch):
     monkeypatch.setattr(dataset, "IDENTICAL_ROWS_ARE_COPIES", False)
-    X = wines[dataset.FEATURES]
-    grown = dataset.hash_rows(pd.concat([X, X.head(100)], ignore_index=True))
+    grown = dataset.hash_groups(pd.concat([wines, wines.head(100)], ignore_index=True))
     assert grown.is_unique
-    assert grown.head(len(X)).tolist() == dataset.hash_rows(X).tolist()
+    assert grown.head(len(wines)).equals(dataset.hash_groups(wines))
     assert dataset.split_table(wines).unseen.all()
 
 
-def test_hash_of_a_row_depends_on_its_texts_and_missing_values_alone():
-    values = ["gas", None, "wood", "gas"], [1.0, 1.0, 1.0, np.nan]
-    X = pd.DataFrame(dict(zip("ab", values, strict=True)))
-    assert dataset.hash_rows(X).nunique() == 4
-    assert dataset.hash_rows(pd.DataFrame({"a": [0.0, -0.0]})).nunique() == 1
-    assert dataset.hash_rows(X).tolist()[2:] == dataset.hash_rows(X.tail(2)).tolist()
+@pytest.mark.parametrize("text", ["str", "category"])
+def test_hash_of_a_row_depends_on_its_texts_and_missing_values_alone(text, monkeypatch):
+    monkeypatch.setattr(dataset, "FEATURES", ["a", "b"])
+    X = pd.DataFrame({"a": ["gas", None, "wood", "gas"], "b": [1.0, 1.0, 1.0, np.nan]})
+    hashes = dataset.hash_groups(X.astype({"a": text}))
+    assert hashes.nunique() == 4
+    assert hashes.tolist()[2:] == dataset.hash_groups(X.tail(2)).tolist()
+    zeros = pd.DataFrame({"a": [0.0, -0.0], "b": [1.0, 1.0]})
+    assert dataset.hash_groups(zeros).nunique() == 1
+
+
+@pytest.fixture
+def shops(tmp_path, monkeypatch):
+    """Declare a table with a column of shops and one of days, and return its path."""
+    for name, value in {"FEATURES": ["a"], "TARGET": "sales"}.items():
+        monkeypatch.setattr(dataset, name, value)
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({"a": rng.normal(size=400), "sales": rng.normal(size=400)})
+    days = pd.date_range("2026-01-01", periods=400).strftime("%Y-%m-%d")
+    table = table.assign(shop=rng.integers(0, 40, 400), day=days, number=range(400))
+    table.sample(frac=1, random_state=0).to_csv(tmp_path / "shops.csv", index=False)
+    return str(tmp_path / "shops.csv")
+
+
+def test_rows_of_a_group_stay_together(shops, monkeypatch):
+    monkeypatch.setattr(dataset, "GROUP", "shop")
+    split = dataset.split_table(table := dataset.load(shops))
+    shop = table["shop"]
+    assert not {*shop[split.X_train.index]} & {*shop[split.X_test.index]}
+    assert split.unseen.all()
+    assert split.params["split_by"] == "shop"
+    assert split.groups.nunique() == shop.nunique() == 40
+    for fitted, judged in evaluation.make_folds(split, classifier=False).rows:
+        fitted, judged = (shop[split.X_train.index[rows]] for rows in (fitted, judged))
+        assert len(fitted) + len(judged) == len(split.X_train)
+        assert not {*fitted} & {*judged}
+
+
+@pytest.mark.parametrize("column", ["day", "number"])
+def test_last_rows_in_time_are_for_the_test(shops, monkeypatch, column):
+    monkeypatch.setattr(dataset, "TIME", column)
+    split = dataset.split_table(table := dataset.load(shops))
+    time = table[column]
+    assert (len(split.X_test), split.params["split_by"]) == (100, column)
+    assert time[split.X_train.index].max() < time[split.X_test.index].min()
+    for fitted, judged in evaluation.make_folds(split, classifier=False).rows:
+        fitted, judged = (time[split.X_train.index[rows]] for rows in (fitted, judged))
+        assert fitted.max() < judged.min()
+
+
+def test_time_that_is_neither_date_nor_number_is_refused(shops, monkeypatch):
+    monkeypatch.setattr(dataset, "TIME", "day")
+    path = pathlib.Path(shops)
+    path.write_text(path.read_text().replace("2026-01-02", "2 January"))
+    with pytest.raises(UserError, match="column 'day' of .*: received '2 January', allowed are"):
+        dataset.load(shops)
+
+
+@pytest.mark.parametrize("texts", [3, 60])
+def test_texts_of_few_and_of_many_kinds(texts, houses, monkeypatch):
+    monkeypatch.setattr(dataset, "MISSING", [])
+    rows = [f"h{n % texts},{n},{n % texts}" for n in range(240)]
+    table = dataset.load(houses(*rows))
+    X, y = table[dataset.FEATURES], table["energy"]
+    estimator = dataset.pipeline(LinearRegression()).fit(X, y)
+    prepared = estimator[:-1].transform(X)
+    assert prepared.shape == (240, 1 + (texts if texts <= 40 else 1))
+    # Each text has the target that is its number.
+    assert np.corrcoef(estimator.predict(X), y)[0, 1] > 0.999
+    with pytest.raises(ValueError, match="contains NaN"):
+        estimator.predict(pd.DataFrame({"heating": ["h1", None], "area": [70.0, 70.0]}))
+
+
+def test_word_that_csv_readers_take_for_missing_is_said(houses, monkeypatch, capsys):
+    monkeypatch.setattr(dataset, "MISSING", [])
+    dataset.load(houses("gas,1,2", "None,2,3", "wood,2,1"))
+    assert "column 'heating' has the text 'None', which MLflow reads" in capsys.readouterr().err
+
+
+def test_label_that_no_training_row_has_is_left_out(monkeypatch, capsys):
+    for name, value in {"FEATURES": ["a"], "TARGET": "kind", "CATEGORIES": ["kind"]}.items():
+        monkeypatch.setattr(dataset, name, value)
+    monkeypatch.setattr(dataset, "HAS_LABELS", True)
+    labels = ["x", "y"] * 20 + [f"rare {n}" for n in range(8)]
+    table = pd.DataFrame({"a": range(48), "kind": labels})
+    split = dataset.split_table(table, table["kind"])
+    assert {*split.y_test} <= {*split.y_train}
+    assert f"data: {12 - len(split.X_test)} test wines left out, whose kind no tra" in (
+        capsys.readouterr().err
+    )
 
 
 @pytest.mark.parametrize(("n_rows", "quality"), [(4, None), (40, 6)])

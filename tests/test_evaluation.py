@@ -75,8 +75,8 @@ def eight():
     X = pd.DataFrame({"alcohol": [8.0, 9.0, 11.0, 12.0, 8.0, 10.0, 11.5, 13.0]})
     y = pd.Series([4, 5, 6, 7, 4, 6, 6, 8], name="quality")
     unseen = np.array([False, True, True, True])
-    hashes = np.arange(4, dtype="uint64")
-    return dataset.Split(X[:4], X[4:], y[:4], y[4:], unseen, hashes, y.value_counts(), 0.5, 0)
+    groups = pd.Series(np.arange(8, dtype="uint64"))
+    return dataset.Split(X[:4], X[4:], y[:4], y[4:], groups, unseen, y.value_counts(), {})
 
 
 class Line(RegressorMixin, BaseEstimator):
@@ -242,12 +242,14 @@ def test_small_table_is_trained_on_without_folds(run_script, new_store, wines):
 
 
 def test_thresholds_are_scored_as_by_hand():
-    y, probability = [0, 0, 1, 1, 1], [0.1, 0.6, 0.4, 0.6, 0.9]
-    scores = evaluation.score_thresholds(y, probability)
+    y, probability = [0, 0, 1, 1, 1], np.array([0.1, 0.6, 0.4, 0.6, 0.9])
+    folds = []
+    for rows in ([0, 3], [1, 2, 4]):
+        probabilities = np.column_stack([1 - probability, probability])[rows]
+        folds.append((np.array(y)[rows], evaluation.Predictions(None, probabilities)))
+    scores = evaluation.CrossValidation("f1", None, folds, 0).score_thresholds()
     assert scores.loc[0.6].to_list() == pytest.approx([2 / 3, 2 / 3, 2 / 3])
-    assert scores.loc[0.61].to_list() == pytest.approx([1 / 3, 1, 0.5])
-    assert scores.loc[0.95, ["recall", "f1"]].to_list() == [0, 0]
-    assert np.isnan(scores.loc[0.95, "precision"])
+    assert scores.loc[0.9].to_list() == pytest.approx([1 / 3, 1, 0.5])
 
 
 def test_highest_of_about_equally_good_thresholds_is_chosen():

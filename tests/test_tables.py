@@ -270,9 +270,6 @@ def test_generated_tables_are_what_the_csv_module_reads(seed, tmp_path, monkeypa
             invalid += [] if is_valid else [(n, row[:3])]
         assert [[*row.values()] for batch in batches for row in batch.cells.to_pylist()] == valid
         assert [row[::2] for batch in batches for row in batch.invalid] == invalid
-        for n, reason, _ in (row for batch in batches for row in batch.invalid):
-            n_ends = len(re.findall("\r\n|\n|\r", " ".join(rows[n - 1])))
-            assert (f"holds {n_ends + 1} lines" in reason) is (n_ends > 0)
 
 
 def test_few_rows_below_a_header_of_very_many_names(tmp_path):
@@ -291,7 +288,7 @@ def test_place_that_holds_no_file_is_refused(tmp_path, monkeypatch):
     places = {"": "which is a folder", "none.csv": f"no such file in {tmp_path} or {PROJECT}"}
     if os.name != "nt":
         os.symlink("loop", "loop")
-        places |= {"loop": "which is a link to no file", "/dev/null": "which is a pipe or a device"}
+        places |= {"loop": "no such file", "/dev/null": "which is no file"}
     for data, wrong in places.items():
         with pytest.raises(UserError, match=re.escape(f"data: received {data!r}, {wrong}")):
             Table(data, "data", NEEDED)
@@ -316,7 +313,7 @@ def test_table_of_a_web_server(tmp_path, monkeypatch):
         assert len(Table(address, "data", NEEDED).read()) == 200
         gc.collect()
         assert not [*tmp_path.iterdir()]
-        for place, reason in {"cut": "the server sent .* of .* bytes", "none": "404"}.items():
+        for place, reason in {"cut": "got only .* out of .* bytes", "none": "404"}.items():
             with pytest.raises(UserError, match=f"{address}{place} cannot be read: .*{reason}"):
                 Table(address + place, "data", NEEDED)
         server.shutdown()

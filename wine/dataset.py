@@ -1,13 +1,15 @@
 """The dataset: its columns, and how a table is read, prepared and split."""
 
+import io
 import sys
 from typing import NamedTuple
 
-from sklearn.compose import ColumnTransformer
+from sklearn.base import is_classifier
+from sklearn.compose import ColumnTransformer, make_column_selector
 from sklearn.impute import SimpleImputer
-from sklearn.model_selection import train_test_split
+from sklearn.model_selection import GroupShuffleSplit, KFold, StratifiedKFold, train_test_split
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder
+from sklearn.preprocessing import OneHotEncoder, TargetEncoder
 
 import numpy as np
 import pandas as pd
@@ -35,9 +37,14 @@ TARGET_SCALE = "from 0 to 10"  # the unit of the target, for the axes of the plo
 CATEGORIES = []  # those of these columns that hold texts
 MISSING = []  # the texts that stand for a value that nobody knows: "" is an empty cell
 IDENTICAL_ROWS_ARE_COPIES = True  # of one wine, or else different wines that measure the same
+GROUP = (
+    ""  # a column, for instance of patients, whose rows are all for training or all for the test
+)
+TIME = ""  # a column of dates or numbers: the last rows are for the test, and folds go forward
 
 HAS_LABELS = TARGET in CATEGORIES  # The classifier predicts these texts.
-MAX_CATEGORIES = 100  # A column with more different texts is a name, an ID or free text.
+MAX_LABELS = 100
+MAX_ONE_HOT = 40  # A column of more texts becomes one number: their mean target.
 
 
 class Split(NamedTuple):
@@ -49,32 +56,24 @@ class Split(NamedTuple):
         The features as they were measured: float64, or texts.
     y_train, y_test : Series, shapes (n_train,) and (n_test,)
         What is to be predicted: numbers, or texts.
+    groups : Series of uint64, with the index of the table
+        The group of each row, as `hash_groups` returns it.
     unseen : ndarray of bool, shape (n_test,)
-        True for each test row of which neither the training rows nor the test rows before it hold
-        an identical copy.
-    train_hashes : ndarray of uint64, shape (n_train,)
-        A hash of each training row, as `hash_rows` returns it.
+        True for each test row that `find_unseen` finds beside the training rows.
     target_counts : Series of int64, indexed by the target's values
         How many rows of the whole table have each value, from the lowest value up.
-    test_size : float
-        Share of the test rows.
-    random_state : int
-        Seed of the shuffle.
+    params : dict
+        The parameters of the split, named so that no estimator has the same.
     """
 
     X_train: pd.DataFrame
     X_test: pd.DataFrame
     y_train: pd.Series
     y_test: pd.Series
+    groups: pd.Series
     unseen: np.ndarray
-    train_hashes: np.ndarray
     target_counts: pd.Series
-    test_size: float
-    random_state: int
-
-    def get_params(self):
-        """Return the parameters of the split, named so that no estimator has the same."""
-        return {"test_size": self.test_size, "split_random_state": self.random_state}
+    params: dict
 
 
 def count(n, kind=""):
@@ -99,8 +98,10 @@ def load(data):
     Returns
     -------
     DataFrame, shape (n_rows, n_features + 1)
-        `FEATURES` in their order as float64, or as texts where they are in `CATEGORIES`; then
-        `TARGET`, as int64 if all its values are whole numbers. Rows without a target are left out.
+        `FEATURES` in their order as float64, or as texts where they are in `CATEGORIES`: as a
+        category if there are more than `MAX_ONE_HOT`. Then `TARGET`, as int64 if all its values are
+        whole numbers, and `GROUP` and `TIME`, by which the rows are sorted. Rows without a target
+        are left out.
 
     Raises
     ------
@@ -115,24 +116,28 @@ def load(data):
     0      8.8        6
     1      9.5        6
     """
-    names = [*FEATURES, TARGET]
+    names = [*FEATURES, TARGET, *filter(None, (GROUP, TIME))]
     if unknown := [name for name in CATEGORIES if name not in names]:
         raise UserError(
             f"CATEGORIES: received {unknown[0]!r}, allowed are names in FEATURES, and TARGET"
         )
-    if TARGET in FEATURES:
-        raise UserError(f"TARGET: received {TARGET!r}, which is among FEATURES; it is one or other")
-    columns = [tables.Column(name, name in CATEGORIES, tuple(MISSING)) for name in names]
+    if twice := [name for name in names if names.count(name) > 1]:
+        raise UserError(
+            f"FEATURES, TARGET, GROUP, TIME: received {twice[0]!r} twice, allowed is one place"
+        )
+    if GROUP and TIME:
+        raise UserError("GROUP, TIME: received both, allowed is one of them")
+    texts = {*CATEGORIES, GROUP, TIME}
+    columns = [tables.Column(name, name in texts, tuple(MISSING)) for name in names]
     source = tables.Table(data, "data", columns)
     table = source.read()
     if form := source.describe():
         print(f"data: {data} is read as: {form}", file=sys.stderr)
     for name in CATEGORIES:
-        if (n_texts := table[name].nunique()) > MAX_CATEGORIES:
-            raise UserError(
-                f"data: column {name!r} of {data} has {n_texts} different texts, allowed are up to "
-                f"{MAX_CATEGORIES}: a name, an ID or free text cannot be a category"
-            )
+        _check_texts(table, name, data)
+    if TIME:
+        table[TIME] = _to_times(table[TIME], data)
+        table = table.sort_values(TIME, kind="stable", ignore_index=True)
     if n_missing := table[TARGET].isna().sum():
         table = table.dropna(subset=TARGET, ignore_index=True)
         print(f"data: {count(n_missing)} without {TARGET} left out of {data}", file=sys.stderr)
@@ -142,11 +147,47 @@ def load(data):
     return table
 
 
+def _check_texts(table, name, data):
+    """Refuse a column of too many texts, and make one of many a category."""
+    texts = table[name].dropna().drop_duplicates()
+    most = MAX_LABELS if name == TARGET else max(MAX_LABELS, len(table) // 2)
+    if len(texts) > most:
+        raise UserError(
+            f"data: column {name!r} of {data} has {len(texts)} different texts, allowed are up to "
+            f"{most}: a name, an ID or free text cannot be a category"
+        )
+    # pandas takes words such as NA and None for missing values, and MLflow reads CSV by pandas.
+    read = pd.read_csv(io.StringIO(texts.to_csv(index=False)), dtype=str).iloc[:, 0]
+    if name != TARGET and read.isna().any():
+        print(
+            f"data: column {name!r} has the text {texts[read.isna().to_numpy()].iloc[0]!r}, which "
+            "MLflow reads as an empty cell of a CSV file; the model refuses it there",
+            file=sys.stderr,
+        )
+    if name != TARGET and len(texts) > MAX_ONE_HOT:
+        table[name] = table[name].astype("category")
+
+
+def _to_times(texts, data):
+    """Return texts as numbers or as dates."""
+    times = pd.to_numeric(texts, errors="coerce")
+    if times.isna().any():
+        times = pd.to_datetime(texts, errors="coerce", format="ISO8601", utc=True)
+    if times.isna().any():
+        raise UserError(
+            f"data: column {TIME!r} of {data}: received {texts[times.isna()].iloc[0]!r}, allowed "
+            "are numbers, or dates such as 2026-11-28 or 2026-11-28T09:30"
+        )
+    return times
+
+
 def pipeline(*steps):
     """Make the estimator of a script, with the preparation of the columns that need one.
 
-    Texts become a column of zeros and ones for each category, and a missing value one more; a text
-    that training has not seen is all zeros. A missing number becomes the median of the column.
+    Texts become a column of zeros and ones for each of them, and a text that training has not seen
+    is all zeros; where there are more than `MAX_ONE_HOT`, each becomes its mean target. Of what is
+    declared in `MISSING`, a missing text is one more text, and a missing number becomes the median
+    of its column. Otherwise, the estimator refuses a missing value.
 
     Parameters
     ----------
@@ -167,18 +208,24 @@ def pipeline(*steps):
     texts = [name for name in FEATURES if name in CATEGORIES]
     if not texts and not MISSING:
         return make_pipeline(*steps) if len(steps) > 1 else steps[0]
-    # A missing text is NaN in a table, and null in a request to a server.
-    known = [
+    # A missing text is NaN in a table, and null in a request to a server. No text is "", so that
+    # this imputer replaces nothing, and refuses NaN.
+    impute = [
         SimpleImputer(missing_values=missing, strategy="constant", fill_value="missing")
-        for missing in (np.nan, None)
+        for missing in ((np.nan, None) if MISSING else ("",))
     ]
-    encoder = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
+    few = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
+    kind, splitter = (
+        ("auto", StratifiedKFold) if is_classifier(steps[-1]) else ("continuous", KFold)
+    )
+    many = TargetEncoder(target_type=kind, cv=splitter(5, shuffle=True, random_state=42))
     imputer = SimpleImputer(strategy="median", keep_empty_features=True)
     numbers = [name for name in FEATURES if name not in texts]
     prepare = ColumnTransformer(
         [
             ("numbers", imputer if MISSING else "passthrough", numbers),
-            ("texts", make_pipeline(*known, encoder), texts),
+            ("few", make_pipeline(*impute, few), make_column_selector(dtype_include=["str"])),
+            ("many", make_pipeline(*impute, many), make_column_selector(dtype_include="category")),
         ],
         verbose_feature_names_out=False,
     )
@@ -212,31 +259,48 @@ def classes(table, threshold, name):
     return (table[TARGET] >= threshold).astype("int64").rename(name)
 
 
-def hash_rows(X):
-    """Hash rows, so that those with the same values have the same hash.
+def hash_groups(table):
+    """Hash rows, so that those of the same group have the same hash.
 
     Parameters
     ----------
-    X : DataFrame, shape (n_rows, n_features)
-        The rows.
+    table : DataFrame, shape (n_rows, n_columns)
+        The rows, with the columns `FEATURES` and `GROUP`.
 
     Returns
     -------
     Series of uint64, shape (n_rows,)
-        With the index of `X`. If `IDENTICAL_ROWS_ARE_COPIES` is False, the second of the rows with
-        the same values has another hash than the first, and so on: a table to which rows were
-        added keeps its hashes.
+        With the index of the table. Without a `GROUP`, the rows with the same features are a group;
+        if `IDENTICAL_ROWS_ARE_COPIES` is False, the second of these has another hash than the
+        first, and so on: a table to which rows were added keeps its hashes.
 
     Examples
     --------
-    >>> hash_rows(pd.DataFrame({"alcohol": [9.5, 12.0, 9.5]})).duplicated().to_list()
-    [False, False, True]
+    >>> hash_groups(load(DATA).head(100)).duplicated().sum()
+    np.int64(15)
     """
-    hashes = pd.util.hash_pandas_object(X, index=False)
-    if IDENTICAL_ROWS_ARE_COPIES:
+    hashes = pd.util.hash_pandas_object(table[[GROUP] if GROUP else FEATURES], index=False)
+    if GROUP or IDENTICAL_ROWS_ARE_COPIES:
         return hashes
     repeats = hashes.groupby(hashes).cumcount()
     return pd.util.hash_pandas_object(pd.DataFrame({"row": hashes, "repeat": repeats}), index=False)
+
+
+def find_unseen(groups, seen):
+    """Tell which rows are in none of the groups seen; of identical rows, only the first one is.
+
+    Parameters
+    ----------
+    groups : Series of uint64, shape (n_rows,)
+        As `hash_groups` returns them.
+    seen : array-like of uint64
+        The groups of the rows that models were trained on.
+
+    Returns
+    -------
+    ndarray of bool, shape (n_rows,)
+    """
+    return (~groups.isin(seen) & (bool(GROUP) | ~groups.duplicated())).to_numpy()
 
 
 def split_table(table, y=None, *, test_size=0.25, random_state=40):
@@ -252,7 +316,8 @@ def split_table(table, y=None, *, test_size=0.25, random_state=40):
         Share of the test rows, between 0 and 1. The default is that of MLflow's own tutorials on
         this table.
     random_state : int, optional
-        Seed of the shuffle; the default is that of MLflow's tutorials, too.
+        Seed of the shuffle; the default is that of MLflow's tutorials, too. With `GROUP`, whole
+        groups are shuffled; with `TIME`, the last rows are for the test.
 
     Returns
     -------
@@ -279,19 +344,31 @@ def split_table(table, y=None, *, test_size=0.25, random_state=40):
             f"data: received {count(len(table))}, allowed are {int(1 / test_size) + 1} or more, "
             f"as {test_size:.0%} of them are kept for the test"
         )
-    X = table[FEATURES]
-    X_train, X_test, y_train, y_test, train_hashes, test_hashes = train_test_split(
-        X, y, hash_rows(X), test_size=test_size, random_state=random_state
-    )
+    X, groups, positions = table[FEATURES], hash_groups(table), np.arange(len(table))
+    options = {"test_size": test_size, "random_state": random_state}
+    if GROUP:
+        train, test = next(GroupShuffleSplit(1, **options).split(positions, groups=groups))
+    else:
+        train, test = train_test_split(positions, shuffle=not TIME, **options)
+    if HAS_LABELS and not (known := y.iloc[test].isin(y.iloc[train]).to_numpy()).all():
+        label = y.iloc[test[~known][0]]
+        print(
+            f"data: {count((~known).sum(), 'test')} left out, whose {TARGET} no training row has, "
+            f"for instance {label!r}",
+            file=sys.stderr,
+        )
+        test = test[known]
+    y_train, y_test = y.iloc[train], y.iloc[test]
     for kind, values in (("training", y_train), ("test", y_test)):
         if values.nunique() == 1:
             raise UserError(
                 f"data: received {count(len(values), kind)} with {y.name} {values.iloc[0]} only, "
                 "allowed are at least two different values"
             )
-    unseen = ~(test_hashes.isin(train_hashes) | test_hashes.duplicated()).to_numpy()
+    unseen = find_unseen(groups.iloc[test], groups.iloc[train])
     target_counts = table[TARGET].value_counts().sort_index()
+    params = {"test_size": test_size, "split_random_state": random_state}
+    params |= {"split_by": GROUP or TIME} if GROUP or TIME else {}
     return Split(
-        *(X_train, X_test, y_train, y_test, unseen, train_hashes.to_numpy()),
-        *(target_counts, test_size, random_state),
+        X.iloc[train], X.iloc[test], y_train, y_test, groups, unseen, target_counts, params
     )

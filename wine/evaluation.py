@@ -12,7 +12,12 @@ from sklearn.base import clone, is_classifier
 from sklearn.compose import ColumnTransformer
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import FixedThresholdClassifier, KFold, StratifiedKFold
+from sklearn.model_selection import (
+    FixedThresholdClassifier,
+    KFold,
+    StratifiedKFold,
+    TimeSeriesSplit,
+)
 from sklearn.utils import resample
 
 import joblib
@@ -26,7 +31,6 @@ ASCENDING = ("rmse", "mae", "brier")  # Of these metrics, the lowest is the best
 METRIC_NAMES = {"cv": "cv_{}", "test": "{}", "unseen": "{}_unseen", "baseline": "{}_baseline"}
 FOLDS = 5  # of a cross-validation
 MAX_FOLD_ROWS = 20_000  # Of more training rows, a sample is cross-validated.
-THRESHOLDS = np.arange(1, 100) / 100
 F1_TOLERANCE = 0.005  # Of two thresholds that are about as good, the higher is more precise.
 
 
@@ -207,8 +211,9 @@ class Folds(NamedTuple):
 def make_folds(split, classifier):
     """Divide the training rows into folds, the same for all estimators.
 
-    Identical rows are in the same fold, so that no model is judged by rows that it was fitted on.
-    The folds of a classifier have about the same share of each class.
+    Identical rows, or those of a `dataset.GROUP`, are in the same fold, so that no model is judged
+    by rows that it was fitted on. The folds of a classifier have about the same share of each
+    class. With `dataset.TIME`, each fold is judged by models that were fitted on the rows before.
 
     Parameters
     ----------
@@ -231,33 +236,41 @@ def make_folds(split, classifier):
         options = {"n_samples": MAX_FOLD_ROWS, "stratify": y if classifier else None}
         X, y = resample(X, y, replace=False, random_state=42, **options)
     groups = np.arange(len(X))
-    if dataset.IDENTICAL_ROWS_ARE_COPIES:
+    if dataset.GROUP:
+        _, groups = np.unique(split.groups[X.index], return_inverse=True)
+    elif dataset.IDENTICAL_ROWS_ARE_COPIES and not dataset.TIME:
         groups = X.groupby([*X.columns], dropna=False).ngroup().to_numpy()
     # Each fold gets some of the groups of identical rows. scikit-learn's StratifiedGroupKFold takes
     # several seconds for this where there are many groups.
     _, first = np.unique(groups, return_index=True)
+    splitter = (StratifiedKFold if classifier else KFold)(FOLDS, shuffle=True, random_state=42)
+    if dataset.TIME:
+        X, y, splitter = X.sort_index(), y.sort_index(), TimeSeriesSplit(FOLDS)
     with warnings.catch_warnings():
         # scikit-learn only warns of a class that has fewer rows than there are folds.
         warnings.simplefilter("error", UserWarning)
         try:
-            splitter = StratifiedKFold if classifier else KFold
-            folds = splitter(FOLDS, shuffle=True, random_state=42).split(first, y.iloc[first])
-            judged = [np.isin(groups, numbers) for _, numbers in folds]
-            if classifier and any(y[mask].nunique() < y.nunique() for mask in judged):
+            rows = [
+                [np.flatnonzero(np.isin(groups, numbers)) for numbers in fold]
+                for fold in splitter.split(first, y.iloc[first])
+            ]
+            if classifier and any(y.iloc[each].nunique() < y.nunique() for _, each in rows):
                 raise ValueError(f"not every fold has {dataset.NOUN}s of each class")
         except (ValueError, UserWarning) as error:
             raise UserError(
                 f"data: received {dataset.count(len(X), 'training')}, {len(first)} of "
                 f"them different, allowed are enough to judge by {FOLDS} folds: {error}"
             ) from error
-    return Folds(X, y, [(np.flatnonzero(~mask), np.flatnonzero(mask)) for mask in judged])
+    return Folds(X, y, rows)
 
 
 def describe_folds(split):
     """Return in words which rows are divided, for instance 5 folds of the training wines."""
     is_sample = len(split.y_train) > MAX_FOLD_ROWS
     rows = f"a sample of {MAX_FOLD_ROWS:,}" if is_sample else "the"
-    return f"{FOLDS} folds of {rows} training {dataset.NOUN}s"
+    kept = f", each {dataset.GROUP} in one" if dataset.GROUP else ""
+    kept = f", forward in {dataset.TIME}" if dataset.TIME else kept
+    return f"{FOLDS} folds of {rows} training {dataset.NOUN}s{kept}"
 
 
 class CrossValidation(NamedTuple):
@@ -286,10 +299,12 @@ class CrossValidation(NamedTuple):
         return {f"cv_{self.metric}": scores.mean(), f"cv_{self.metric}_std": scores.std(ddof=0)}
 
     def score_thresholds(self):
-        """Score the thresholds of a classifier by all rows, as `score_thresholds` does."""
+        """Return the recall, precision and f1 of the rows of all folds, indexed by threshold."""
         targets, predictions = zip(*self.answers, strict=True)
-        probabilities = [predicted.probabilities[:, 1] for predicted in predictions]
-        return score_thresholds(np.concatenate(targets), np.concatenate(probabilities))
+        probability = np.concatenate([each.probabilities[:, 1] for each in predictions])
+        curve = metrics.precision_recall_curve(np.concatenate(targets), probability)
+        scores = pd.DataFrame({"recall": curve[1], "precision": curve[0]})[:-1].set_axis(curve[2])
+        return scores.assign(f1=2 / (1 / scores).sum(axis=1))
 
 
 def score_folds(estimator, folds):
@@ -331,48 +346,9 @@ def cross_validate(estimator, split):
     return None
 
 
-def score_thresholds(y, probability):
-    """Compute recall, precision and F1 for each threshold of the probability.
-
-    Parameters
-    ----------
-    y : array-like, shape (n_rows,)
-        The true classes, 0 and 1.
-    probability : array-like, shape (n_rows,)
-        That of the class 1, by models that were not fitted on these rows.
-
-    Returns
-    -------
-    DataFrame, shape (99, 3)
-        `recall`, `precision` (NaN where no row is called 1) and `f1` in a row for each of
-        `THRESHOLDS`.
-
-    Examples
-    --------
-    >>> score_thresholds([0, 0, 1, 1], [0.1, 0.6, 0.4, 0.9]).loc[[0.4, 0.7]].round(2)
-         recall  precision    f1
-    0.4     1.0       0.67  0.80
-    0.7     0.5       1.00  0.67
-    """
-    y, probability = np.asarray(y), np.asarray(probability)
-    hits, n_called = (
-        len(each) - np.searchsorted(np.sort(each), THRESHOLDS)
-        for each in (probability[y == 1], probability)
-    )
-    scores = {
-        "recall": hits / np.count_nonzero(y),
-        "precision": hits / np.where(n_called, n_called, np.nan),
-        "f1": 2 * hits / (n_called + np.count_nonzero(y)),
-    }
-    return pd.DataFrame(scores, THRESHOLDS)
-
-
 def choose_threshold(f1):
-    """Return the highest threshold whose F1 is at most `F1_TOLERANCE` below the best one.
-
-    The F1 is a Series with the thresholds as its index, as `score_thresholds` returns it.
-    """
-    return float(f1.index[f1 >= f1.max() - F1_TOLERANCE].max())
+    """Return the highest threshold, which is the index, whose F1 is almost the best one."""
+    return f1.index[f1 >= f1.max() - F1_TOLERANCE].max()
 
 
 def baseline(estimator, split):
@@ -484,15 +460,12 @@ def flatten(result, split):
     test_metrics : dict
         Of the test set: rmse, rmse_unseen, rmse_baseline, n_test and n_unseen.
     """
-    found = result.scores.stack().dropna()
-    values = {METRIC_NAMES[column].format(key): value for (key, column), value in found.items()}
-    by_folds = {key: values.pop(key) for key in [*values] if key.startswith("cv_")}
+    by_folds, values = {"n_train": len(split.y_train)}, {"n_test": len(split.y_test)}
+    for (key, column), value in result.scores.stack().dropna().items():
+        found = by_folds if column == "cv" else values
+        found[METRIC_NAMES[column].format(key)] = value
     by_folds |= result.cv.summarize() if result.cv else {}
-    n_unseen = int(split.unseen.sum())
-    return (
-        by_folds | {"n_train": len(split.y_train)},
-        values | {"n_test": len(split.y_test), "n_unseen": n_unseen},
-    )
+    return by_folds, values | {"n_unseen": int(split.unseen.sum())}
 
 
 def compute(estimator, y, predicted):
@@ -515,8 +488,7 @@ def compute(estimator, y, predicted):
             "r2": metrics.r2_score(y, y_pred),
         }
     # Of several classes, the metrics of each against the others are averaged.
-    average = {"pos_label": 1} if is_binary(estimator) else {"average": "macro"}
-    options = average | {"zero_division": 0}
+    options = {"average": "binary" if is_binary(estimator) else "macro", "zero_division": 0}
     return {
         "accuracy": metrics.accuracy_score(y, y_pred),
         "recall": metrics.recall_score(y, y_pred, **options),

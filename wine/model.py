@@ -12,9 +12,15 @@ from mlflow.types import ColSpec, Schema, TensorSpec
 from wine import dataset
 
 REQUIREMENTS = ("mlflow", "scikit-learn", "skops", "pandas", "numpy")  # of a served model
-# skops loads these only if they are named: the trees of scikit-learn, and the types of columns,
-# which the imputers and the encoder of a copy's texts keep.
-TRUSTED_TYPES = ["sklearn.tree._tree.Tree", "numpy.dtype"]
+# skops loads these only if they are named: the trees of scikit-learn, and what its imputers and
+# encoders of a copy's texts keep.
+TRUSTED_TYPES = [
+    "sklearn.tree._tree.Tree",
+    "numpy.dtype",
+    "sklearn.compose._column_transformer.make_column_selector",
+    "sklearn.model_selection._split.KFold",
+    "sklearn.model_selection._split.StratifiedKFold",
+]
 DECILES, MISSING = "deciles", "missing"  # keys in a model's metadata
 
 

@@ -6,11 +6,10 @@ import csv
 import io
 import os
 import re
-import shutil
+import socket
 import tarfile
 import tempfile
 import urllib.request
-import weakref
 import zipfile
 from pathlib import Path
 from typing import NamedTuple
@@ -59,10 +58,6 @@ OTHER_FILES = {  # what a file that is no table begins with; what it is; what he
     rb"\x80[\x02-\x05]": ("a pickle", "convert it"),
     rb"ARROW1|FEA1": ("a Feather file", "convert it"),
     rb"[^\0]*\0": ("not text", "convert it"),
-}
-NO_FILES = {
-    fs.FileType.Directory: "which is a folder",
-    fs.FileType.Unknown: "which is a pipe or a device, whose start cannot be read again",
 }
 NOT_UNICODE = "some text is not UTF-8; save the file as 'CSV UTF-8'"
 csv.field_size_limit(2**31 - 1)  # A quote that is never closed makes a cell of what follows it.
@@ -153,7 +148,10 @@ class Table:
         self.location = self._path = locate(data)
         with self._reading():
             if self.location.startswith(("http://", "https://", "ftp://")):
-                self._path = _download(self.location, self)
+                self._folder = tempfile.TemporaryDirectory()  # It goes with the table.
+                self._path = str(Path(self._folder.name, "table"))
+                socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
+                urllib.request.urlretrieve(self.location, self._path)
             is_parquet = self._open().read(4) == b"PAR1"
             self._file = _Parquet(self._open) if is_parquet else _Csv(self._open, columns)
         self.form, self.schema, self.codec = self._file.form, self._file.schema, self._file.codec
@@ -179,11 +177,10 @@ class Table:
     def _open(self):
         """Open the file at its beginning."""
         files, path = filesystem(self._path)
-        kind = files.get_file_info(path).type
-        if kind != fs.FileType.File:
+        if (kind := files.get_file_info(path).type) != fs.FileType.File:
             places = "" if "://" in self.data else f" in {Path.cwd()} or {PROJECT}"
-            wrong = NO_FILES.get(kind, f"no such file{places}")
-            wrong = "which is a link to no file" if Path(self.data).is_symlink() else wrong
+            wrong = f"no such file{places}" if kind == fs.FileType.NotFound else "which is no file"
+            wrong = "which is a folder" if kind == fs.FileType.Directory else wrong
             allowed = "allowed is the path or the URL of a CSV or Parquet file"
             self.refuse(f"received {self.data!r}, {wrong}; {allowed}")
         return files.open_input_file(path)
@@ -256,9 +253,7 @@ class Table:
                     for row, row_texts in zip(np.flatnonzero(rows), texts, strict=True):
                         n = int(wrong[:, row].argmax())
                         column, text = self.columns[n], row_texts[self.positions[n]]
-                        reason = _explain(column, text, X.iloc[row, n])
-                        reason = f"column {column.name!r}: {reason}"
-                        reason += _count_lines(" ".join(row_texts)) if self.form else ""
+                        reason = f"column {column.name!r}: {_explain(column, text, X.iloc[row, n])}"
                         invalid.append((int(numbers[row]), reason, [*row_texts]))
                     cells, X = cells.filter(pa.array(~rows)), X[~rows]
                 yield Batch(cells, X, sorted(invalid), percent - before)
@@ -372,8 +367,7 @@ class _Csv:
     def _explain(self, number, text):
         """Return a row with a wrong number of cells."""
         cells = next(_rows(text, self.form.delimiter), [])[: len(self.schema)]
-        reason = f"received '{_show(text, 200)}', allowed are {len(self.schema)} cells"
-        return number, reason + _count_lines(text), cells
+        return number, f"received '{_show(text, 200)}', allowed are {len(self.schema)} cells", cells
 
 
 class _Text(io.RawIOBase):
@@ -425,21 +419,8 @@ def is_text(kind):
 def _is_allowed(kind, column):
     """Tell whether a column may have an Arrow type."""
     number = pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind)
-    is_flag = column.is_text and pa.types.is_boolean(kind)
-    return number or is_flag or is_text(kind) or pa.types.is_null(kind)
-
-
-def _download(url, owner):
-    """Copy what a web server sends to a file that goes with its owner, and return its path."""
-    folder = tempfile.mkdtemp()
-    weakref.finalize(owner, shutil.rmtree, folder, ignore_errors=True)
-    path = Path(folder, "table")
-    with urllib.request.urlopen(url, timeout=DOWNLOAD_TIMEOUT) as response, path.open("wb") as file:
-        shutil.copyfileobj(response, file)
-        length = int(response.headers.get("Content-Length") or file.tell())
-        if file.tell() != length:
-            raise OSError(f"the server sent {file.tell()} of {length} bytes")
-    return str(path)
+    other = column.is_text and (pa.types.is_boolean(kind) or pa.types.is_temporal(kind))
+    return number or other or is_text(kind) or pa.types.is_null(kind)
 
 
 def _rows(text, delimiter):
@@ -508,7 +489,7 @@ def _find_faults(columns, numbers, cells, X, wrong, malformed):
     for n in map(int, np.flatnonzero(wrong.any(axis=1))):
         texts = _to_texts(cells.column(n), wrong[n])
         reason = _explain(columns[n], texts[0], X.iloc[wrong[n].argmax(), n])
-        reason += _recognize(texts[0]) + _count_lines(texts[0])
+        reason += _recognize(texts[0])
         found.append(pd.DataFrame({"n": n, "row": numbers[wrong[n]], "text": texts}))
         found[-1]["reason"] = reason
     return [each for each in found if len(each)]
@@ -544,19 +525,16 @@ def _refuse_rows(table, faults, n_rows):
 
 def _dropna(table, names, missing):
     """Return the command that copies a table without the rows in which columns are empty."""
-    form, path, separator, modules = table.form, _quote(table.location), "", "pandas as pd"
-    read = f"pd.read_parquet({path})"
-    if table.codec:  # pandas reads Zstandard with a module of its own only.
-        path, modules = f"pa.input_stream({path}, {table.codec!r})", f"{modules}, pyarrow as pa"
+    form, path, options = table.form, _quote(table.location), ""
+    read = f"pd.read_parquet({path}).replace({missing}, None)"
     if form:
-        separator = f", sep={form.delimiter!r}" if form.delimiter != "," else ""
-        read = f"pd.read_csv({path}, dtype=str{separator}"
-        read += f", skiprows={form.skip_rows}" if form.skip_rows else ""
-        read += f", encoding={form.encoding!r}, on_bad_lines='skip')"
-    read += f".replace({missing}, None)" if any(missing) else ""
-    drop = f"dropna(subset=[{', '.join(map(_quote, names))}])"
-    write = f"to_csv('complete.csv'{separator}, index=False)"
-    return f'python -c "import {modules}; {read}.{drop}.{write}"'
+        # pandas reads Zstandard with a module of its own only.
+        path = f"pa.input_stream({path}, {table.codec!r})" if table.codec else path
+        options = f", sep={form.delimiter!r}, encoding={form.encoding!r}"
+        read = f"pd.read_csv({path}{options}, skiprows={form.skip_rows}, dtype=str, na_values="
+        read += f"{missing}, keep_default_na=False, on_bad_lines='skip')"
+    write = f"dropna(subset=[{', '.join(map(_quote, names))}]).to_csv('complete.csv'{options}"
+    return f'python -c "import pandas as pd, pyarrow as pa; {read}.{write}, index=False)"'
 
 
 def _find(names, columns):
@@ -638,12 +616,6 @@ def _recognize(text):
     """Say what a text is that is not a number, if it is known."""
     kinds = [kind for form, kind in OTHER_CELLS.items() if re.fullmatch(form, text.strip(BLANKS))]
     return f", and this is {kinds[0]}" if kinds else ""
-
-
-def _count_lines(text):
-    """Say how many lines of the file the cells of a row take, if a quoted one holds line ends."""
-    n_ends = len(re.findall(LINE_END, text))
-    return f"; a quote holds {n_ends + 1} lines of the file together" if n_ends else ""
 
 
 def _first_five(columns):

@@ -120,10 +120,10 @@ def dataset_source(location):
         return resolve_dataset_source(location.removeprefix("file://"))
 
 
-def log_training_rows(hashes):
-    """Log the hashes of the training rows in the active run, by which other rows are told apart."""
+def log_training_rows(split):
+    """Log the groups of the training rows in the active run, by which others are told apart."""
     with tempfile.TemporaryDirectory() as folder:
-        np.save(Path(folder, TRAINING_ROWS), hashes)
+        np.save(Path(folder, TRAINING_ROWS), split.groups[split.y_train.index])
         mlflow.log_artifact(str(Path(folder, TRAINING_ROWS)))
 
 
