@@ -39,7 +39,7 @@ class Expected(NamedTuple):
     figures: str
 
 
-OF_REGRESSOR = "predicted-against-measured residuals effects"
+OF_REGRESSOR = "measured-against-predicted residuals effects"
 EXPECTED = {
     "main": Expected(
         estimator="ElasticNet",

@@ -1,6 +1,9 @@
 """Plots: what the figures of a training show."""
 
 import importlib
+import io
+
+from sklearn.linear_model import LinearRegression
 
 import numpy as np
 import pandas as pd
@@ -49,8 +52,10 @@ def test_matrix_counts_each_wine_once_by_what_it_is_and_is_called(classifier):
     assert figure.get_suptitle().endswith("threshold 0.33")
     for ax, rows in zip(figure.axes, (slice(None), split.unseen), strict=True):
         y, called = split.y_test[rows], estimator.predict(split.X_test[rows])
-        cells = [int(text.get_text().replace(",", "")) for text in ax.texts]
-        assert cells == pd.crosstab(y, called).to_numpy().ravel().tolist()
+        counts = pd.crosstab(y, called)
+        shares = counts.div(counts.sum(axis=1), axis=0)
+        cells = zip(np.ravel(counts), np.ravel(shares), strict=True)
+        assert [text.get_text() for text in ax.texts] == [f"{n:,}\n{s:.0%}" for n, s in cells]
 
 
 def test_curves_show_the_areas_and_the_point_of_the_predicted_classes(classifier):
@@ -72,7 +77,7 @@ def test_curves_show_the_areas_and_the_point_of_the_predicted_classes(classifier
 
 def test_grades_get_boxes_and_other_numbers_dots(elastic_net):
     estimator, split = elastic_net
-    (ax,) = draw(estimator, split)["predicted-against-measured.png"].axes
+    (ax,) = draw(estimator, split)["measured-against-predicted.png"].axes
     counts = split.y_test.value_counts().sort_index()
     ticks = [label.get_text() for label in ax.get_yticklabels()]
     assert ticks == [f"{grade} ({n})" for grade, n in counts.items()]
@@ -82,19 +87,23 @@ def test_grades_get_boxes_and_other_numbers_dots(elastic_net):
         assert (pytest.approx(median), grade) in drawn
 
     split = split._replace(y_test=split.y_test + 0.5)
-    figure = draw(estimator, split)["predicted-against-measured.png"]
+    figure = draw(estimator, split)["measured-against-predicted.png"]
     assert [len(dots.get_offsets()) for dots in figure.axes[0].collections] == [1225, 845]
     assert "perfect" in legend(figure)
 
 
 def test_axes_are_in_the_unit_of_the_target(elastic_net, monkeypatch):
-    points = ", in points of the scale from 0 to 10"
-    for scale, unit in (("from 0 to 10", points), ("grams", ", in grams"), ("", "")):
+    for scale, unit in (("from 0 to 10", ""), ("grams", ", grams"), ("", "")):
         monkeypatch.setattr(plots, "TARGET_SCALE", scale)
         figures = draw(*elastic_net)
-        assert figures["effects.png"].axes[0].get_xlabel().endswith(f"predicted quality{unit}")
+        assert (
+            figures["effects.png"]
+            .axes[0]
+            .get_xlabel()
+            .startswith(f"change of the predicted quality{unit}\n")
+        )
         values = f"predicted quality, {scale}" if scale else "predicted quality"
-        assert figures["predicted-against-measured.png"].axes[0].get_xlabel() == values
+        assert figures["measured-against-predicted.png"].axes[0].get_xlabel() == values
 
 
 def test_effects_are_those_of_one_standard_deviation_of_each_measurement(elastic_net):
@@ -109,6 +118,21 @@ def test_effects_are_those_of_one_standard_deviation_of_each_measurement(elastic
             assert ranked[name] == pytest.approx(change.mean())
         assert [*ranked] == sorted(ranked, key=lambda name, ranked=ranked: abs(ranked[name]))
     assert [*bars(draw(*elastic_net)["effects.png"])][-1] == "alcohol"
+
+
+def test_plots_show_the_largest_of_many_names_and_dollars_as_they_are(monkeypatch):
+    names = [f"$_{number}_$" for number in range(50)]
+    monkeypatch.setattr(dataset, "FEATURES", names)
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(rng.normal(size=(100, 50)), columns=names)
+    y = (table @ np.arange(50.0)).rename("$p_x$") * 10**12
+    split = dataset.split_table(table.assign(quality=y.round().astype("int64")), y)
+    estimator = LinearRegression().fit(split.X_train, split.y_train)
+    figures = draw(estimator, split)
+    for figure in figures.values():
+        figure.savefig(io.BytesIO())  # Here, matplotlib would fail to read its mathematics.
+    assert len(bars(figures["effects.png"])) == 20
+    assert "30 more are smaller" in figures["effects.png"].axes[0].get_ylabel()
 
 
 def test_a_model_that_is_not_linear_shows_what_it_loses_without_a_measurement(classifier):
@@ -147,7 +171,9 @@ def test_calibration_counts_each_unseen_wine_once(classifier):
     heights = [bar.get_height() for bar in counts.patches]
     assert sum(heights) == len(good) == 672
     assert heights[0] == (good < 0.1).sum()
-    (share, *_) = curve.lines[-1].get_ydata()
+    dots, _, (intervals,) = curve.containers[0]
+    share, (low, high) = dots.get_ydata()[0], intervals.get_segments()[0][:, 1]
+    assert 0 < low < share < high < 1
     y = split.y_test[split.unseen]
     assert share == pytest.approx(y[good < 0.1].mean())
     assert f"Brier score {((y - good) ** 2).mean():.4f}" in curve.get_title()
@@ -158,7 +184,7 @@ def test_threshold_of_the_model_is_marked_beside_the_one_that_the_folds_choose(c
     (ax,) = draw(*classifier, cv)["threshold.png"].axes
     lines = {line.get_label(): line for line in ax.lines}
     best = evaluation.choose_threshold(cv.score_thresholds()["f1"])
-    for label, x in (("0.33: this model's", 0.33), (f"{best:g}: chosen by the folds", best)):
+    for label, x in (("0.33: this model's", 0.33), (f"{best:.2f}: chosen by the folds", best)):
         assert lines[label].get_xdata() == [x, x]
     recall = lines["recall"]
     assert recall.get_ydata()[recall.get_xdata() == best] == cv.score_thresholds()["recall"][best]

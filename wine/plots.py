@@ -2,7 +2,6 @@
 
 from sklearn import metrics
 from sklearn.base import is_classifier
-from sklearn.calibration import CalibrationDisplay
 from sklearn.inspection import permutation_importance
 from sklearn.utils import resample
 
@@ -10,7 +9,9 @@ import joblib
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 from matplotlib.ticker import AutoLocator, MaxNLocator
+from scipy.stats import binomtest
 
 from wine.dataset import NOUN, TARGET_SCALE
 from wine.evaluation import (
@@ -24,6 +25,8 @@ from wine.evaluation import (
 )
 
 COLORS = "tab:gray", "tab:blue"  # of all test rows, and of the unseen ones
+PERFECT = {"color": "black", "linestyle": "--", "label": "perfect"}
+MAX_BARS = 20
 MAX_GRADES = 20  # A target whose whole numbers are farther apart is drawn as dots.
 MAX_ROWS = 10_000  # Of more rows, a plot that takes time for each of them shows a sample.
 
@@ -54,6 +57,16 @@ def training(estimator, split, result):
     dict
         A matplotlib Figure for each file name.
     """
+    figures = _draw(estimator, split, result)
+    for figure in figures.values():
+        for ax in figure.axes:  # These calls make the labels, which matplotlib does when it draws.
+            ax.get_xticklabels(), ax.get_yticklabels()
+        for text in figure.findobj(Text):  # A name may have a $ in it, which is no mathematics.
+            text.set_parse_math(False)
+    return figures
+
+
+def _draw(estimator, split, result):
     subsets = _test_subsets(split, result.predicted)
     if is_classifier(estimator):
         figures = {"confusion-matrix.png": _confusion_matrix(estimator, subsets)}
@@ -70,7 +83,7 @@ def training(estimator, split, result):
                 figures["threshold.png"] = _threshold(estimator, result.cv)
     else:
         figures = {
-            "predicted-against-measured.png": _predicted_against_measured(estimator, subsets),
+            "measured-against-predicted.png": _measured_against_predicted(estimator, subsets),
             "residuals.png": _residuals(estimator, subsets),
         }
     if hasattr(final_step(estimator), "coef_"):
@@ -107,13 +120,6 @@ def _axis(label):
     return f"{label}, {TARGET_SCALE}" if TARGET_SCALE else label
 
 
-def _axis_of_differences(label):
-    """Return the label of an axis of differences: of a scale from 0 to 10, they are points."""
-    if TARGET_SCALE.startswith("from "):
-        return f"{label}, in points of the scale {TARGET_SCALE}"
-    return f"{label}, in {TARGET_SCALE}" if TARGET_SCALE else label
-
-
 def _confusion_matrix(estimator, subsets):
     figure = new_figure(width=4.8 * len(subsets), height=4.4)
     (axes,) = figure.subplots(1, len(subsets), squeeze=False)
@@ -125,10 +131,14 @@ def _confusion_matrix(estimator, subsets):
     options = {"include_values": not is_large, "values_format": ",d", "colorbar": is_large}
     options["xticks_rotation"] = "vertical" if is_large else "horizontal"
     for ax, (label, y, predicted) in zip(axes, subsets, strict=True):
-        metrics.ConfusionMatrixDisplay.from_predictions(
+        display = metrics.ConfusionMatrixDisplay.from_predictions(
             y, predicted.y_pred, labels=classes, display_labels=names, ax=ax, **options
         )
-        ax.set(title=label, xlabel="predicted", ylabel="true")
+        shares = display.confusion_matrix / display.confusion_matrix.sum(axis=1, keepdims=True)
+        for cell, share in zip(np.ravel(display.text_), np.ravel(shares), strict=False):
+            if cell:
+                cell.set_text(f"{cell.get_text()}\n{share:.0%}")
+        ax.set(title=label, xlabel="predicted", ylabel="true (share of the row)")
     return figure
 
 
@@ -137,9 +147,10 @@ def _curve(estimator, subsets, display, title, xlabel, ylabel):
     figure, ax = _new_plot(estimator, title)
     chosen, n_left = threshold(estimator), len(subsets)
     point = "predicted classes" if chosen is None else f"threshold {chosen:g}"
-    for label, y, (y_pred, probabilities) in subsets:
+    for (label, y, (y_pred, probabilities)), color in zip(subsets, COLORS, strict=False):
         n_left -= 1
         options = {"name": label, "plot_chance_level": not n_left, "ax": ax}
+        options["curve_kwargs"] = {"color": color}
         display.from_predictions(y, probabilities[:, 1], **options)
         recall = metrics.recall_score(y, y_pred)
         if display is metrics.RocCurveDisplay:
@@ -160,16 +171,21 @@ def _calibration(estimator, label, y, predicted):
     figure = new_figure(height=5.6)
     top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
     probability = predicted.probabilities[:, 1]
-    display = CalibrationDisplay.from_predictions(y, probability, n_bins=10, ax=top)
-    display.line_.set_label(f"{label.removesuffix(' of them')}, in bins")
+    counts, edges = np.histogram(probability, np.linspace(0, 1, 11))
+    rows = pd.DataFrame({"x": probability, "y": y.to_numpy()})
+    bins = rows.groupby(np.digitize(probability, edges[1:-1])).mean()
+    found = rows["y"].groupby(np.digitize(probability, edges[1:-1]))
+    ends = [binomtest(each.sum(), len(each)).proportion_ci(method="wilson") for _, each in found]
+    errors = np.abs(np.transpose(ends) - bins["y"].to_numpy())
+    label = f"{label.removesuffix(' of them')} in bins, 95 % intervals"
+    top.errorbar(bins["x"], bins["y"], errors, fmt="s-", color=COLORS[-1], label=label)
+    top.plot([0, 1], [0, 1], **PERFECT)
     top.legend(loc="upper left")
     brier = metrics.brier_score_loss(y, probability)
     top.set(
         title=f"{name(estimator)}: calibration, Brier score {brier:.4f}",
-        xlabel="",
         ylabel=f"share of {y.name} {NOUN}s in the bin",
     )
-    counts, edges = np.histogram(probability, np.linspace(0, 1, 11))
     bars = bottom.bar(edges[:-1], counts, width=np.diff(edges), align="edge", edgecolor="white")
     bottom.bar_label(bars, fmt="{:,.0f}", fontsize="small")
     bottom.margins(y=0.25)
@@ -184,7 +200,7 @@ def _threshold(estimator, cv):
     for column in scores:
         ax.plot(scores.index, scores[column], label="F1" if column == "f1" else column)
     best = choose_threshold(scores["f1"])
-    ax.axvline(best, color="tab:gray", linestyle=":", label=f"{best:g}: chosen by the folds")
+    ax.axvline(best, color="tab:gray", linestyle=":", label=f"{best:.2f}: chosen by the folds")
     if (chosen := threshold(estimator)) is not None:
         ax.axvline(chosen, color="black", linestyle="--", label=f"{chosen:g}: this model's")
     ax.set(xlabel="threshold of the probability", ylabel="recall, precision and F1")
@@ -197,20 +213,17 @@ def _are_grades(y):
     return pd.api.types.is_integer_dtype(y) and np.ptp(y) <= MAX_GRADES
 
 
-def _predicted_against_measured(estimator, subsets):
+def _measured_against_predicted(estimator, subsets):
     y = subsets[0][1]
-    measured = _axis(f"measured {y.name}")
     if _are_grades(y):
         figure, ax = _new_plot(estimator, "predictions for each measured value")
         _plot_boxes(subsets, ax)
-        ax.set_ylabel(f"{measured} (test {NOUN}s)")
     else:
-        figure, ax = _new_plot(estimator, "measured and predicted", len(y))
+        figure, ax = _new_plot(estimator, "measured against predicted", len(y))
         _plot_errors("actual_vs_predicted", subsets, ax)
         for axis in (ax.xaxis, ax.yaxis):  # scikit-learn's are at odd numbers.
             axis.set_major_locator(AutoLocator())
-        ax.set_ylabel(measured)
-    ax.set_xlabel(_axis(f"predicted {y.name}"))
+    ax.set(xlabel=_axis(f"predicted {y.name}"), ylabel=_axis(f"measured {y.name}"))
     _legend_below(ax)
     return figure
 
@@ -232,7 +245,7 @@ def _plot_boxes(subsets, ax):
     counts = subsets[0][1].value_counts().sort_index()
     ax.set_yticks(counts.index, [f"{grade} ({n:,})" for grade, n in counts.items()])
     ends = [counts.index[0], counts.index[-1]]
-    ax.plot(ends, ends, "k--", label="perfect")
+    ax.plot(ends, ends, **PERFECT)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True))
 
 
@@ -254,7 +267,7 @@ def _plot_errors(kind, subsets, ax):
         metrics.PredictionErrorDisplay.from_predictions(
             y, predicted.y_pred, scatter_kwargs=dots, **options
         )
-    ax.plot([], [], "k--", label="perfect")  # scikit-learn has drawn the line, without a label.
+    ax.plot([], [], **PERFECT)  # scikit-learn has drawn the line, without a label.
 
 
 def _effects(estimator, split):
@@ -265,11 +278,23 @@ def _effects(estimator, split):
     if hasattr(estimator, "steps"):
         X, names = estimator[:-1].transform(X), estimator[:-1].get_feature_names_out()
     effects = pd.Series(np.asarray(final_step(estimator).coef_ * np.std(X, axis=0)), names)
-    effects = effects.sort_values(key=np.abs)
-    ax.barh(effects.index, effects)
-    ax.axvline(0, color="black", linewidth=0.8)
-    ax.set_xlabel(_axis_of_differences(f"change of the predicted {split.y_train.name}"))
+    _plot_bars(effects, None, ax)
+    n_zero, label = np.count_nonzero(effects == 0), f"change of the predicted {split.y_train.name}"
+    label = label if TARGET_SCALE.startswith("from") else _axis(label)
+    zero = f" The penalty has made {n_zero} of {len(effects)} zero." if n_zero else ""
+    ax.set_xlabel(f"{label}\nCorrelated measurements share their effect.{zero}")
     return figure
+
+
+def _plot_bars(values, errors, ax):
+    """Plot the largest values of a Series as bars, with their names."""
+    order = np.argsort(np.abs(values))[-MAX_BARS:]
+    shown = values.iloc[order]
+    ax.barh(range(len(shown)), shown, xerr=None if errors is None else errors[order])
+    ax.set_yticks(range(len(shown)), shown.index)
+    ax.axvline(0, color="black", linewidth=0.8)
+    if len(values) > MAX_BARS:
+        ax.set_ylabel(f"the {MAX_BARS} largest, {len(values) - MAX_BARS} more are smaller")
 
 
 def _importances(estimator, label, X, y):
@@ -282,9 +307,7 @@ def _importances(estimator, label, X, y):
         drops = permutation_importance(
             estimator, X, y, scoring=metric.scoring, n_repeats=5, random_state=42
         )
-    order = np.argsort(drops.importances_mean)
-    ax.barh(X.columns[order], drops.importances_mean[order], xerr=drops.importances_std[order])
-    ax.axvline(0, color="black", linewidth=0.8)
+    _plot_bars(pd.Series(drops.importances_mean, X.columns), drops.importances_std, ax)
     ax.set_xlabel(
         f"{metric.name} lost on {label.removesuffix(' of them')}, by 5 shuffles.\n"
         "Correlated measurements share their importance."
