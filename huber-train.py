@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 import mlflow
 from scipy.stats import loguniform, uniform
 
-from wine import cli, dataset, evaluation, model, plots, report, tracking
+from wine import ask, cli, dataset, evaluation, model, plots, report, tracking
 
 SEARCH = {"alpha": loguniform(1e-5, 1e3), "epsilon": uniform(1, 2)}  # what a sweep draws from
 
@@ -53,6 +53,7 @@ def train(params, split):
     mlflow.log_metrics(test_metrics, dataset=test_set, model_id=info.model_id)
     for file_name, figure in plots.training(estimator, split, result).items():
         mlflow.log_figure(figure, file_name)
+    mlflow.log_text(ask.page(estimator, split, result), "ask.html")  # It predicts in a browser.
     tracking.log_training_rows(split)  # A promotion judges a model by other rows.
     mlflow.set_tags(tags)  # MLflow shows one of them as the run's description.
     report.print_summary(estimator, params, split, result)

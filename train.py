@@ -14,7 +14,7 @@ from sklearn.linear_model import ElasticNet
 import mlflow
 from scipy.stats import loguniform, uniform
 
-from wine import cli, dataset, evaluation, model, plots, report, tracking
+from wine import ask, cli, dataset, evaluation, model, plots, report, tracking
 
 SEARCH = {"alpha": loguniform(1e-4, 10), "l1_ratio": uniform(0, 1)}  # what a sweep draws from
 
@@ -51,6 +51,7 @@ def train(params, split):
     mlflow.log_metrics(test_metrics, dataset=test_set, model_id=info.model_id)
     for file_name, figure in plots.training(estimator, split, result).items():
         mlflow.log_figure(figure, file_name)
+    mlflow.log_text(ask.page(estimator, split, result), "ask.html")  # It predicts in a browser.
     tracking.log_training_rows(split)  # A promotion judges a model by other rows.
     mlflow.set_tags(tags)  # MLflow shows one of them as the run's description.
     report.print_summary(estimator, params, split, result)

@@ -82,7 +82,7 @@ def main():
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for arguments in TRAININGS:
-            (trainings,) = run("train.py", *arguments, folder=folder)
+            trainings, *_ = run("train.py", *arguments, folder=folder)
         run("huber-train.py", folder=folder)
         *_, sweep = run("-m", "extras.sweep", "main", 50, folder=folder)
         (candidates,) = folder.glob("mlruns/0/*/artifacts/candidates.png")

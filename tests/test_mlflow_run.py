@@ -106,8 +106,9 @@ def test_run_has_the_training_set_and_the_test_set_as_inputs(run, project):
 def test_run_has_figures_a_model_and_its_training_rows_as_artifacts(project, run, entry_point):
     with tracking_in(project):
         folder = Path(mlflow.artifacts.download_artifacts(run_id=run.info.run_id))
-    figures = {f"{name}.png" for name in EXPECTED[entry_point].figures.split()}
-    assert {path.name for path in folder.iterdir()} == figures | {"model", "training-rows.npy"}
+    files = {f"{name}.png" for name in EXPECTED[entry_point].figures.split()}
+    files |= {"model", "training-rows.npy", *(["ask.html"] if entry_point != "classifier" else [])}
+    assert {path.name for path in folder.iterdir()} == files
     hashes = np.load(folder / "training-rows.npy")
     every = dataset.hash_rows(dataset.load(dataset.DATA)[dataset.FEATURES])
     left = every[~every.isin(hashes)].nunique()
@@ -156,6 +157,8 @@ def test_screen_shows_the_metrics_and_the_next_commands_and_nothing_else(
     assert f"\nmlflow models serve {uri} --port 5001\n" in out
     assert f'\nmlflow models predict {uri} -t csv -i "{project}/predict.csv"\n' in out
     assert "\nmlflow ui --port 5050 --workers 1\nhttp://127.0.0.1:5050/#/experiments/0/runs?" in out
+    page = f"/runs/{run.info.run_id}/artifacts/ask.html?workflowType=machine_learning\n"
+    assert (page in out) == (entry_point != "classifier")  # It is the page of a linear model.
     assert re.sub(r".* INFO (mlflow|alembic)\..*\n", "", trained[entry_point].err) == ""
 
 

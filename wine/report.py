@@ -4,6 +4,8 @@ import json
 import re
 from urllib.parse import urlencode
 
+from sklearn.base import is_regressor
+
 import mlflow
 from mlflow.exceptions import MlflowException
 
@@ -108,8 +110,14 @@ mlflow models serve {model} --port 5001
 mlflow models predict {model} -t csv -i "{PROJECT / "predict.csv"}"
 
 {start_command()}{runs_url(**view)}
-"""
+{_ask(estimator)}"""
     )
+
+
+def _ask(estimator):
+    """Return where a linear model's page with sliders is."""
+    is_linear = is_regressor(estimator) and hasattr(evaluation.final_step(estimator), "coef_")
+    return f"\nAsk the model by sliders:\n\n{artifact_url('ask.html')}\n" if is_linear else ""
 
 
 def _rule(split, result):
