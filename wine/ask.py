@@ -38,7 +38,8 @@ def page(estimator, split, result):
     for field in fields:
         field["effects"] = [predicted.pop(0) - base for _ in field["values"]]
     if not np.isclose(last, base + sum(each["effects"][-1] for each in fields if each["effects"])):
-        raise ValueError(f"{evaluation.name(estimator)} is not linear in the columns")
+        name = evaluation.name(estimator)
+        raise ValueError(f"ask.html: {name} is not linear in the columns, so leave this page out")
     subset = "test" if np.isnan(rmse["unseen"]) else "unseen"
     return render(
         target=split.y_train.name,
