@@ -9,6 +9,7 @@ from wine import UserError
 
 # The script of each entry point that trains. A copy that adds a script adds it here.
 SCRIPTS = {"main": "train", "huber": "huber-train", "classifier": "clf-train"}
+SCRIPTS |= {"boosting": "extras.boosting"}  # trained by python -m
 NEEDED = ("SEARCH", "build", "load_split", "train", "read_params")
 
 

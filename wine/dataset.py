@@ -37,10 +37,8 @@ TARGET_SCALE = "from 0 to 10"  # the unit of the target, for the axes of the plo
 CATEGORIES = []  # those of these columns that hold texts
 MISSING = []  # the texts that stand for a value that nobody knows: "" is an empty cell
 IDENTICAL_ROWS_ARE_COPIES = True  # of one wine, or else different wines that measure the same
-GROUP = (
-    ""  # a column, for instance of patients, whose rows are all for training or all for the test
-)
-TIME = ""  # a column of dates or numbers: the last rows are for the test, and folds go forward
+GROUP = ""  # a column, such as a patient: its rows are on one side of the split, and in one fold
+TIME = ""  # a column of dates or numbers: the last rows are the test set, and folds go forward
 
 HAS_LABELS = TARGET in CATEGORIES  # The classifier predicts these texts.
 MAX_LABELS = 100
@@ -181,7 +179,7 @@ def _to_times(texts, data):
     return times
 
 
-def pipeline(*steps):
+def pipeline(*steps, takes_missing=False):
     """Make the estimator of a script, with the preparation of the columns that need one.
 
     Texts become a column of zeros and ones for each of them, and a text that training has not seen
@@ -193,6 +191,8 @@ def pipeline(*steps):
     ----------
     *steps : scikit-learn transformers, and an estimator as the last one
         They take numbers.
+    takes_missing : bool, optional
+        Whether they take missing numbers, too, which then stay as they are.
 
     Returns
     -------
@@ -220,10 +220,11 @@ def pipeline(*steps):
     )
     many = TargetEncoder(target_type=kind, cv=splitter(5, shuffle=True, random_state=42))
     imputer = SimpleImputer(strategy="median", keep_empty_features=True)
+    imputer = "passthrough" if takes_missing or not MISSING else imputer
     numbers = [name for name in FEATURES if name not in texts]
     prepare = ColumnTransformer(
         [
-            ("numbers", imputer if MISSING else "passthrough", numbers),
+            ("numbers", imputer, numbers),
             ("few", make_pipeline(*impute, few), make_column_selector(dtype_include=["str"])),
             ("many", make_pipeline(*impute, many), make_column_selector(dtype_include="category")),
         ],
@@ -247,7 +248,8 @@ def classes(table, threshold, name):
     Returns
     -------
     Series, shape (n_rows,)
-        The classes as int64; or `TARGET` as it is, if it is in `CATEGORIES`.
+        The classes as int64, whose `attrs` hold what 1 means; or `TARGET` as it is, if it is in
+        `CATEGORIES`.
 
     Examples
     --------
@@ -256,7 +258,9 @@ def classes(table, threshold, name):
     """
     if HAS_LABELS:
         return table[TARGET]
-    return (table[TARGET] >= threshold).astype("int64").rename(name)
+    y = (table[TARGET] >= threshold).astype("int64").rename(name)
+    y.attrs["meaning"] = f"{TARGET} {threshold} or more"
+    return y
 
 
 def hash_groups(table):
@@ -358,12 +362,17 @@ def split_table(table, y=None, *, test_size=0.25, random_state=40):
             file=sys.stderr,
         )
         test = test[known]
-    y_train, y_test = y.iloc[train], y.iloc[test]
+    y_train, y_test, meaning = y.iloc[train], y.iloc[test], y.attrs.get("meaning")
     for kind, values in (("training", y_train), ("test", y_test)):
         if values.nunique() == 1:
             raise UserError(
                 f"data: received {count(len(values), kind)} with {y.name} {values.iloc[0]} only, "
                 "allowed are at least two different values"
+                + (
+                    f"; 1 is {meaning} by TARGET_THRESHOLD, and labels are for CATEGORIES"
+                    if meaning
+                    else ""
+                )
             )
     unseen = find_unseen(groups.iloc[test], groups.iloc[train])
     target_counts = table[TARGET].value_counts().sort_index()

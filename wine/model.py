@@ -16,6 +16,7 @@ REQUIREMENTS = ("mlflow", "scikit-learn", "skops", "pandas", "numpy")  # of a se
 # encoders of a copy's texts keep.
 TRUSTED_TYPES = [
     "sklearn.tree._tree.Tree",
+    "sklearn.ensemble._hist_gradient_boosting.predictor.TreePredictor",
     "numpy.dtype",
     "sklearn.compose._column_transformer.make_column_selector",
     "sklearn.model_selection._split.KFold",

@@ -2,11 +2,13 @@
 
 import json
 import re
+import sys
 from urllib.parse import urlencode
 
-from sklearn.base import is_regressor
+from sklearn.base import is_classifier
 
 import mlflow
+import pandas as pd
 from mlflow.exceptions import MlflowException
 
 from wine import evaluation
@@ -55,34 +57,45 @@ def _describe(estimator, params, split, result):
     table = result.scores.to_csv(sep="|", float_format="%.4f", na_rep="-")
     # The spaces keep the columns apart in MLflow's UI.
     header, *rows = table.replace("|", " | &nbsp; ").splitlines()
+    y, threshold = split.y_train, evaluation.threshold(estimator)
+    constant = "majority" if is_classifier(estimator) else "mean"
+    meaning = f" ({y.attrs['meaning']})" if "meaning" in y.attrs else ""
+    meaning += f" from a probability of {threshold:g} on" if threshold else ""
     return "\n".join(
         [
-            f"**{evaluation.name(estimator)}** ({evaluation.join(params)}) predicts "
-            f"`{split.y_train.name}` from the {split.X_train.shape[1]} raw measurements of a "
-            f"{NOUN}. Trained on {count(len(split.y_train))}, judged by {len(split.y_test)} others "
-            f"(*test*). {split.unseen.sum()} of these differ from each other and from the training "
-            f"{NOUN}s (*unseen*). On these, the *baseline* always answers the mean or the majority "
-            f"of the training {NOUN}s. *cv* is the mean of {evaluation.describe_folds(split)}. "
+            f"**{evaluation.name(estimator)}** ({evaluation.join(params)}) predicts `{y.name}`"
+            f"{meaning} from the {split.X_train.shape[1]} raw measurements of a {NOUN}. Trained on "
+            f"{count(len(y))}, judged by {len(split.y_test)} others (*test*){_by(split)}. "
+            f"{split.unseen.sum()} of these differ from each other and from the training {NOUN}s "
+            f"(*unseen*). On these, the *baseline* always answers the {constant} of the training "
+            f"{NOUN}s. *cv* is the mean of {evaluation.describe_folds(split)}. "
             "Choose by *cv*, report by *unseen*.",
             "",
             f"metric{header}",
             "---|---:|---:|---:|---:",
             *rows,
             "",
-            f"**Not good for** {NOUN}s of another kind than the "
-            f"{split.target_counts.sum()} of this table, and for {_rare(split.target_counts)}.",
+            f"**Not good for** {NOUN}s of another kind than the {split.target_counts.sum()} of "
+            f"this table, {_rare(split)}.",
         ]
     )
 
 
-def _rare(counts):
-    """Return in words which values of the target a model cannot know well."""
+def _by(split):
+    """Return in words by which column the table was split, if it was by one."""
+    return f", split by {split.params['split_by']}" if "split_by" in split.params else ""
+
+
+def _rare(split):
+    """Return in words what a model cannot know well."""
+    counts, y = split.target_counts, split.y_train
+    if "meaning" in y.attrs:
+        return f"of which {y.sum() + split.y_test.sum()} are {y.name}"
     if len(counts) > MANY_VALUES:
-        return f"values of {TARGET} outside {counts.index[0]:g} to {counts.index[-1]:g}"
+        return f"and for values of {TARGET} outside {counts.index[0]:g} to {counts.index[-1]:g}"
     (first, n_first), (last, n_last) = counts.nsmallest(2).sort_index().items()
-    return (
-        f"rare values: only {count(n_first)} of {TARGET} {first}, and {n_last} of {TARGET} {last}"
-    )
+    rare = f"only {count(n_first)} of {TARGET} {first}, and {n_last} of {TARGET} {last}"
+    return f"and for rare values: {rare}"
 
 
 def print_summary(estimator, params, split, result):
@@ -93,11 +106,17 @@ def print_summary(estimator, params, split, result):
     """
     view = _store_trainings(estimator, params)
     model = f"-m runs:/{mlflow.active_run().info.run_id}/model --env-manager local"
+    is_linear = hasattr(evaluation.final_step(estimator), "coef_")
+    sliders = f"\nAsk the model by sliders:\n\n{artifact_url('ask.html')}\n" if is_linear else ""
+    for metric, score in result.scores["unseen"].items():
+        if metric in ("r2", "average_precision") and score > 0.999:
+            leak = f"{metric} is {score:.4f} on unseen {NOUN}s: a column may hold the answer"
+            print(f"data: {leak}", file=sys.stderr)
     print_text(
         f"""
 {evaluation.name(estimator)}: {evaluation.join(params)}
 {count(len(split.y_train), "training")}, {count(len(split.y_test), "test")}, \
-{split.unseen.sum()} unseen
+{split.unseen.sum()} unseen{_by(split)}
 
 {result.scores.to_string(float_format="{:.4f}".format, na_rep="-")}
 
@@ -107,17 +126,21 @@ Serve the model, score a file with it, compare the runs:
 
 mlflow models serve {model} --port 5001
 
-mlflow models predict {model} -t csv -i "{PROJECT / "predict.csv"}"
+{_predict_command(split, model)}
 
 {start_command()}{runs_url(**view)}
-{_ask(estimator)}"""
+{sliders}"""
     )
 
 
-def _ask(estimator):
-    """Return where a linear model's page with sliders is."""
-    is_linear = is_regressor(estimator) and hasattr(evaluation.final_step(estimator), "coef_")
-    return f"\nAsk the model by sliders:\n\n{artifact_url('ask.html')}\n" if is_linear else ""
+def _predict_command(split, model):
+    """Return the command that scores the rows of predict.csv."""
+    texts, rows = split.X_train.select_dtypes(exclude="number"), f'"{PROJECT / "predict.csv"}"'
+    codes = [name for name in texts if pd.to_numeric(texts[name], errors="coerce").notna().all()]
+    if not codes:
+        return f"mlflow models predict {model} -t csv -i {rows}"
+    reason = f"`mlflow models predict` would take the texts of {codes[0]!r} for numbers, and refuse"
+    return f"python -m extras.score {model.split()[1]} {rows} scored.csv\n({reason})"
 
 
 def _rule(split, result):
@@ -183,7 +206,7 @@ def _store_trainings(estimator, params):
     search = f"metrics.`{metric.name}` >= 0 and dataset.digest = '{digest}'"
     table = table_view(columns, search, columns[0], metric.ascending)
     bars = {"type": "BAR", "uuid": "bars", "metricKey": cv}
-    charts = charts_view("Trainings", [bars, parallel_chart(names, [cv, unseen])])
+    charts = charts_view("Trainings", [parallel_chart(names, [cv, unseen]), bars])
     return store_view("-".join([cv, *names, digest]), table | charts)
 
 

@@ -34,9 +34,10 @@ FAULTS = {
 
 def test_list_names_the_scripts_of_mlproject():
     project = yaml.safe_load((PROJECT / "MLproject").read_text())["entry_points"]
-    assert tuple(trainings.SCRIPTS) == ENTRY_POINTS
+    assert tuple(trainings.SCRIPTS) == (*ENTRY_POINTS, "boosting")
     for entry_point, script in trainings.SCRIPTS.items():
-        assert project[entry_point]["command"].startswith(f"python {script}.py ")
+        file = f"-m {script}" if script.startswith("extras.") else f"{script}.py"
+        assert project[entry_point]["command"].startswith(f"python {file} ")
         trainings.load(entry_point)
 
 
