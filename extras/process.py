@@ -1,6 +1,7 @@
 """The process of a long task: what Ctrl-C must not cut in two, and the progress."""
 
 import contextlib
+import io
 import signal
 import sys
 
@@ -10,18 +11,17 @@ import click
 @contextlib.contextmanager
 def uninterrupted():
     """Finish a block before Ctrl-C or SIGTERM takes effect; a second Ctrl-C does not wait."""
-    received = []
+    received, handlers = [], {}
 
     def postpone(signum, frame):
         signal.signal(signal.SIGINT, signal.default_int_handler)
         received.append((signum, frame))
 
-    handlers = {signum: signal.getsignal(signum) for signum in (signal.SIGINT, signal.SIGTERM)}
-    # A signal that is ignored stays ignored.
-    handlers = {signum: handler for signum, handler in handlers.items() if callable(handler)}
     try:
-        for signum in handlers:
-            signal.signal(signum, postpone)
+        for signum in (signal.SIGINT, signal.SIGTERM):
+            if callable(handler := signal.getsignal(signum)):  # What is ignored stays ignored.
+                handlers[signum] = handler
+                signal.signal(signum, postpone)
         yield
     finally:
         for signum, handler in handlers.items():
@@ -49,14 +49,12 @@ def progress(items, length, label, size=lambda item: 1):
     object
         Each item; it counts as done when the next one is requested.
     """
-    if sys.stderr is None:  # Python was started without a standard error.
-        yield from items
-        return
-    terminal = sys.stderr.isatty()
-    with click.progressbar(length=length, label=label, file=sys.stderr, hidden=not terminal) as bar:
+    file = sys.stderr or io.StringIO()  # Python may have been started without a standard error.
+    terminal = file.isatty()
+    with click.progressbar(length=length, label=label, file=file, hidden=not terminal) as bar:
         for item in items:
             yield item
             tenth = 10 * bar.pos // length
             bar.update(size(item))
             if not terminal and 10 * bar.pos // length > tenth:
-                print(f"{label}: {100 * bar.pos // length} %", file=sys.stderr, flush=True)
+                print(f"{label}: {100 * bar.pos // length} %", file=file, flush=True)

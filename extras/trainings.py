@@ -1,6 +1,7 @@
 """The trainings: which scripts train, and what a script has to have to be one of them."""
 
 import importlib
+import importlib.util
 import inspect
 
 from sklearn.model_selection import ParameterSampler
@@ -22,31 +23,19 @@ def load(entry_point):
     ['alpha', 'epsilon']
     """
     script = SCRIPTS[entry_point]
-    try:
-        module = importlib.import_module(script)
-    except ModuleNotFoundError as error:
-        if error.name != script:
-            raise
-        raise UserError(f"{script}.py: no such script stands beside MLproject") from error
-    if missing := [name for name in NEEDED if not hasattr(module, name)]:
-        raise UserError(f"{script}.py has no {missing[0]}, needed are {', '.join(NEEDED)}")
+    if importlib.util.find_spec(script) is None:
+        raise UserError(f"{script}.py: no such script stands beside MLproject")
+    module = importlib.import_module(script)
     try:  # A distribution such as loguniform(0, 10) fails only when it is drawn from.
-        list(ParameterSampler(module.SEARCH, 1, random_state=42))
-    except (TypeError, ValueError) as error:
+        search, build, *_ = [getattr(module, name) for name in NEEDED]
+        (drawn,) = ParameterSampler(search, 1, random_state=42)
+        build(**(defaults(module) | drawn))
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        reason = f"{type(error).__name__}: {error}".partition(". ")[0]
+        needed = f"{', '.join(NEEDED)}, and a draw from SEARCH as arguments of build"
         raise UserError(
-            f"{script}.py: SEARCH cannot be sampled from ({str(error).partition('. ')[0]}), "
-            "needed is a dict of lists or distributions"
+            f"{script}.py cannot be searched ({reason}), needed are {needed}"
         ) from error
-    build, params = list(inspect.signature(module.build).parameters), list(module.read_params([]))
-    for names, where, allowed, of in (
-        (build, "arguments of build", params, "parameters of read_params"),
-        (module.SEARCH, "keys of SEARCH", build, "arguments of build"),
-    ):
-        if unknown := [name for name in names if name not in allowed]:
-            raise UserError(
-                f"{script}.py: received {unknown[0]!r} among the {where}, allowed are the {of}: "
-                f"{', '.join(allowed)}"
-            )
     return module
 
 

@@ -10,24 +10,13 @@ from helpers import ENTRY_POINTS, PROJECT, assert_one_line_error, edit
 from wine import UserError
 
 FAULTS = {
-    "no SEARCH": (("SEARCH = ", "SEARCHED = "), "faulty-train.py has no SEARCH, needed are SEARCH"),
-    "an argument that is no parameter": (
-        ("def build(alpha, ", "def build(beta, "),
-        "received 'beta' among the arguments of build, allowed are the parameters of read_params: "
-        "alpha, l1_ratio, data",
-    ),
-    "a key that is no argument": (
-        ('SEARCH = {"alpha"', 'SEARCH = {"beta"'),
-        "received 'beta' among the keys of SEARCH, allowed are the arguments of build: alpha, "
-        "l1_ratio",
-    ),
-    "a single value": (
-        ('"l1_ratio": uniform(0, 1)', '"l1_ratio": 0.5'),
-        "SEARCH cannot be sampled",
-    ),
+    "no SEARCH": (("SEARCH = ", "SEARCHED = "), "no attribute 'SEARCH'"),
+    "an argument that is no parameter": (("def build(alpha, ", "def build(beta, "), "'beta'"),
+    "a key that is no argument": (('SEARCH = {"alpha"', 'SEARCH = {"beta"'), "argument 'beta'"),
+    "a single value": (('"l1_ratio": uniform(0, 1)', '"l1_ratio": 0.5'), "'l1_ratio' is not iter"),
     "a distribution that does not exist": (
         ("loguniform(1e-4, 10)", "loguniform(0, 10)"),
-        "SEARCH cannot be sampled from (Domain error in arguments), needed is a dict of lists or",
+        "(ValueError: Domain error in arguments), needed are SEARCH, build, load_split",
     ),
 }
 
