@@ -1,6 +1,5 @@
 """Drift: how unlike the training rows the rows of a scored table are."""
 
-import itertools
 import re
 from typing import NamedTuple
 
@@ -17,7 +16,7 @@ from wine.model import count_bins, count_categories
 SHIFTED, MAX_OUTSIDE = 0.25, 0.01
 FALSE_ALARMS = 0.01  # the most that chance alone may raise among tables at these two borders
 MIN_ROWS = 0.5  # in an empty bin, whose logarithm would be infinite
-FEW_ROWS = 300  # With fewer, only an index of more than twice SHIFTED is no chance.
+NOTHING = f"shows nothing unlike the training {NOUN}s, where few rows show large differences only"
 
 
 class Drift(NamedTuple):
@@ -109,19 +108,17 @@ def compare(counts, reference):
 
 
 def metrics(found):
-    """Return a Drift as metrics, each of whose names is its own and has signs that MLflow allows.
+    """Return a Drift as metrics; a sign that MLflow does not allow in a name becomes its code.
 
     Examples
     --------
     >>> columns = pd.DataFrame({"outside": [0.1, 0.2], "psi": [0.3, 0.4]}, ["pH (1)", "pH [1]"])
     >>> [*metrics(Drift(10, 0.2, columns))]
-    ['outside', 'outside_pH _1_', 'psi_pH _1_', 'outside_pH _1_ 2', 'psi_pH _1_ 2']
+    ['outside', 'outside_pH _281_29', 'psi_pH _281_29', 'outside_pH _5b1_5d', 'psi_pH _5b1_5d']
     """
     named = {"outside": found.outside}
     for column, values in found.columns.iterrows():
-        name = re.sub(r"[^\w.: -]", "_", column)[:200]  # MLflow allows "/", but not two of them.
-        names = itertools.chain([name], (f"{name} {n}" for n in itertools.count(2)))
-        name = next(each for each in names if f"psi_{each}" not in named)
+        name = re.sub(r"[^\w. -]", lambda sign: f"_{ord(sign[0]):x}", column)[:200]
         named |= {f"{key}_{name}": values[key] for key in ("outside", "psi")}
     return named
 
@@ -145,11 +142,3 @@ def warnings(found, reference):
 def _largest(values, form):
     """Return the five largest values that are not zero, and whose they are, in words."""
     return ", ".join(form.format(*item) for item in values[values > 0].nlargest(5).items())
-
-
-def verdict(n_rows):
-    """Return a sentence on a table of which `warnings` says nothing."""
-    if n_rows >= FEW_ROWS:
-        return "The input is like the training rows."
-    few = f"so few rows ({n_rows}) would show large differences only"
-    return f"Nothing shows that the input is unlike the training {NOUN}s, but {few}."

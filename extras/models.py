@@ -4,21 +4,15 @@ import contextlib
 import logging
 from typing import NamedTuple
 
-from sklearn.base import is_classifier, is_regressor
-from sklearn.ensemble import ExtraTreesClassifier, RandomForestClassifier
-from sklearn.model_selection import FixedThresholdClassifier
+from sklearn.base import is_regressor
 
 import mlflow
 import numpy as np
-import pandas as pd
 from mlflow.environment_variables import MLFLOW_ALLOW_PICKLE_DESERIALIZATION as ALLOW_PICKLE
-from mlflow.exceptions import MlflowException
 
-from extras import drift
 from wine import UserError
 from wine.model import DECILES, MISSING, TRUSTED_TYPES
 
-COLUMN_TYPES = {"string", "double", "float", "long", "integer"}  # in a signature
 ALLOWED = (
     "allowed is a scikit-learn regressor, or classifier with predict_proba, that skops has saved "
     "with columns of numbers and texts by name: runs:/<ID>/model, models:/<name>/<version>, "
@@ -95,12 +89,12 @@ def load(uri, parameter="model"):
         estimator, metadata = mlflow.sklearn.load_model(path), described.metadata or {}
         texts = [name for name, kind in kinds.items() if kind == "string"]
         missing, deciles, model_id = tuple(metadata.get(MISSING, ())), metadata.get(DECILES), None
-        with contextlib.suppress(MlflowException):  # A folder may come from another store.
+        with contextlib.suppress(mlflow.MlflowException):  # A folder may come from another store.
             model_id = mlflow.get_logged_model(described.model_id).model_id
         outputs = _name_outputs(estimator)
-        model = Model(uri, model_id, [*kinds], texts, missing, estimator, outputs, deciles)
-        _try_out(model)
-        return model
+        if [*getattr(estimator, "feature_names_in_", ())] != [*kinds]:
+            raise ValueError("it was not fitted on the columns that it names")
+        return Model(uri, model_id, [*kinds], texts, missing, estimator, outputs, deciles)
     except Exception as error:  # MLflow, its storage clients and skops raise errors of any kind.
         reason = (str(error) or type(error).__name__).splitlines()[0]
         raise UserError(f"{parameter}: received {uri!r} ({reason}), {ALLOWED}") from error
@@ -113,15 +107,11 @@ def _check_files(flavors, kinds):
         raise ValueError(f"it is a model of {', '.join(flavors)}")
     if not kinds or None in kinds:
         raise ValueError("it does not name its columns")
-    if others := {*kinds.values()} - COLUMN_TYPES:
-        raise ValueError(f"it takes columns of the type {min(others)}")
-    form, loader = flavor.get("serialization_format", "pickle"), served.get("loader_module")
-    dangers = [form] if form != "skops" else []
-    if flavor.get("code") or served.get("code") or loader not in (None, "mlflow.sklearn"):
-        dangers.append("code of its own")
-    dangers += sorted({*(flavor.get("skops_trusted_types") or ())} - {*TRUSTED_TYPES})
+    dangers = {flavor.get("serialization_format", "pickle"), served.get("loader_module")}
+    dangers |= {flavor.get("code"), served.get("code"), *(flavor.get("skops_trusted_types") or ())}
+    dangers -= {"skops", "mlflow.sklearn", *TRUSTED_TYPES, None}
     if dangers and not ALLOW_PICKLE.is_set():  # MLflow itself refuses all models if it is false.
-        dangers = ", ".join(dangers)
+        dangers = ", ".join(sorted(dangers))
         hint = f"{ALLOW_PICKLE.name}=true loads what you trust"
         raise ValueError(f"it may run any code when it is loaded: {dangers}; {hint}")
 
@@ -129,26 +119,11 @@ def _check_files(flavors, kinds):
 def _name_outputs(estimator):
     if is_regressor(estimator):
         return ["prediction"]
-    if not (is_classifier(estimator) and hasattr(estimator, "predict_proba")):
+    if not hasattr(estimator, "predict_proba"):
         raise ValueError(f"it is a {type(estimator).__name__}")
     classes = np.asarray(estimator.classes_).tolist()
     names = ["probability"] if classes == [0, 1] else [f"probability_{each}" for each in classes]
     return ["prediction", *names]
-
-
-def _try_out(model):
-    """Refuse a model that cannot predict two rows, or that has no valid deciles."""
-    if [*getattr(model.estimator, "feature_names_in_", ())] != model.columns:
-        raise ValueError("it was not fitted on the columns that it names")
-    known, row = model.deciles or {}, dict.fromkeys(model.columns, 0.0)
-    for name in model.texts:  # An encoder may refuse a text that it has not seen.
-        row[name] = [*known.get(name, {}).get("categories", ()), ""][0]
-    X = pd.DataFrame([row] * 2)
-    if any(np.shape(values) != (2,) for values in predict(model, X).values()):
-        raise ValueError("it predicts several values for each row")
-    n_counts = 2 + sum(len(each["shares"]) + 1 for each in known.values())
-    if known and (known.keys() != row.keys() or len(drift.count(X, known)) != n_counts):
-        raise ValueError("the deciles in its metadata are not those of its columns")
 
 
 def predict(model, X):
@@ -166,19 +141,20 @@ def predict(model, X):
     dict of ndarray, shape (n_rows,)
         For each of the model's outputs.
     """
-    if model.outputs == ["prediction"]:
-        return {"prediction": model.estimator.predict(X).astype("float64", copy=False)}
-    probabilities = model.estimator.predict_proba(X)
-    step = model.estimator[-1] if hasattr(model.estimator, "steps") else model.estimator
-    # Where it is known how the classes follow from the probabilities, the estimator's own predict
-    # would only compute these once more.
-    if isinstance(step, (ExtraTreesClassifier, RandomForestClassifier)):
-        predicted = step.classes_[np.argmax(probabilities, axis=1)]
-    elif isinstance(step, FixedThresholdClassifier) and step.response_method != "decision_function":
-        n = 1 if step.pos_label is None else step.classes_.tolist().index(step.pos_label)
+    estimator, outputs = model.estimator, model.outputs
+    if outputs == ["prediction"]:
+        predicted = estimator.predict(X).astype("float64", copy=False)
+        if predicted.ndim > 1:
+            raise UserError(f"model: {model.uri} predicts several values for each row")
+        return {"prediction": predicted}
+    probabilities = estimator.predict_proba(X)
+    step = estimator[-1] if hasattr(estimator, "steps") else estimator
+    # With the classifier's own threshold, its predict would only compute these once more.
+    has_threshold = getattr(step, "response_method", None) == "auto" and step.pos_label != 0
+    if has_threshold and outputs[1] == "probability":
         threshold = 0.5 if step.threshold == "auto" else step.threshold
-        predicted = step.classes_[np.where(probabilities[:, n] >= threshold, n, 1 - n)]
+        predicted = step.classes_[(probabilities[:, 1] >= threshold).astype(int)]
     else:
-        predicted = model.estimator.predict(X)
-    shown = probabilities[:, 1:] if model.outputs[1] == "probability" else probabilities
-    return dict(zip(model.outputs, [predicted, *shown.T], strict=True))
+        predicted = estimator.predict(X)
+    shown = probabilities[:, 1:] if outputs[1] == "probability" else probabilities
+    return dict(zip(outputs, [predicted, *shown.T], strict=True))

@@ -9,8 +9,6 @@ from wine import process
 if __name__ == "__main__":
     process.report_errors()  # also those of the imports below
 
-import contextlib
-import functools
 import sys
 import time
 from pathlib import PurePath
@@ -19,67 +17,46 @@ import sklearn  # noqa: F401 (before MLflow, which makes skops import in half th
 
 import mlflow
 from mlflow.data.meta_dataset import MetaDataset
-from mlflow.entities import LoggedModelInput
 
 from extras import drift, figures, scoring
 from extras.models import load
-from wine import UserError, cli, report, tables, tracking
+from wine import cli, report, tables, tracking
 
 REJECTED = 3  # exit status
 
 
 def describe(counts, location):
     """Return how many rows were scored and rejected, and where they are."""
-    result = f"{counts.scored} row{'s' * (counts.scored != 1)} scored into {location}"
     place = f" into {location}{scoring.REJECTED}" if counts.rejected else ""
-    return f"{result}, {counts.rejected} rejected{place}"
+    rows = "1 row" if counts.scored == 1 else f"{counts.scored} rows"
+    return f"{rows} scored into {location}, {counts.rejected} rejected{place}"
 
 
-def record(model, counts, source, location, seconds):
-    """Log the two tables, the numbers of rows and the predictions in the active run."""
-    logged = LoggedModelInput(model.model_id) if model.model_id else None
+def record(params, model, counts, source, location, seconds):
+    """Log the two tables, the numbers of rows, the predictions and the drift in the active run."""
+    logged = mlflow.entities.LoggedModelInput(model.model_id) if model.model_id else None
     for path, context in ((source, "input"), (location, "output")):
         dataset = MetaDataset(tracking.dataset_source(path), name=PurePath(path).name)
         mlflow.log_input(dataset, context, model=logged)
     n_rows = counts.scored + counts.rejected
     speed = {"rows_per_second": n_rows / seconds}
     mlflow.log_metrics({"rows": n_rows, "rejected_rows": counts.rejected} | speed)
+    note, shown = [describe(counts, location), f"Model: {params['model']}"], {}
     if counts.scored:
-        figure = figures.predictions(counts, model.outputs)
-        mlflow.log_figure(figure, "predictions.png")
-        url = report.artifact_url("predictions.png")
-        process.print_text(f"See the predictions:\n\n{report.start_command()}{url}\n")
-
-
-def record_drift(model, counts, data):
-    """Log how unlike the training rows the scored ones are; return that in sentences."""
-    if not counts.scored or not model.deciles:
-        return []
-    found = drift.compare(counts.drift, model.deciles)
-    mlflow.log_metrics(drift.metrics(found))
-    mlflow.log_figure(figures.drift(found), "drift.png")
-    unlike = drift.warnings(found, model.deciles)
-    for words in unlike:
-        print(f"input: {data} {words}", file=sys.stderr)
-    url = report.artifact_url("drift.png")
-    process.print_text(f"Compare the rows with the training rows:\n\n{url}\n")
-    return [f"The input {words}" for words in unlike] or [drift.verdict(counts.scored)]
-
-
-@contextlib.contextmanager
-def prepare(params, model, location):
-    """Open the table, and give it with the function that scores it: here, or on Spark."""
-    places = location, location + scoring.REJECTED, params["overwrite"] == "true"
-    if params["engine"] == "local":
-        table = scoring.open_table(params["input"], model, scoring.suffix(location))
-        yield table, functools.partial(scoring.score_file, table, model, *places, is_shown=True)
-        return
-    from extras import spark  # It needs pyspark, and Java.
-
-    files = spark.list_files(params["input"])
-    table = scoring.open_table(files[0][0], model, scoring.suffix(location))
-    with spark.start(params["master"]) as context:
-        yield table, functools.partial(spark.score_files, context, files, table, model, *places)
+        shown["predictions.png"] = figures.predictions(counts, model.outputs)
+    if counts.scored and model.deciles:
+        found = drift.compare(counts.drift, model.deciles)
+        mlflow.log_metrics(drift.metrics(found))
+        shown["drift.png"] = figures.drift(found)
+        unlike = drift.warnings(found, model.deciles)
+        for words in unlike:
+            print(f"input: {params['input']} {words}", file=sys.stderr)
+        note += [f"The input {words}." for words in unlike or [drift.NOTHING]]
+    mlflow.set_tag("mlflow.note.content", "\n\n".join(note))  # The UI shows it as description.
+    for name, figure in shown.items():
+        mlflow.log_figure(figure, name)
+    if urls := "\n\n".join(map(report.artifact_url, shown)):
+        process.print_text(f"See what was predicted:\n\n{report.start_command()}{urls}\n")
 
 
 def read_params():
@@ -96,34 +73,33 @@ def read_params():
 
 def main():
     """Open the model and the table, score, record."""
-    params, result = read_params(), None
+    params = read_params()
     source, overwrite = tables.locate(params["input"]), params["overwrite"] == "true"
-    is_folder = params["engine"] == "spark"
-    location = scoring.resolve(params["output"], source, overwrite, is_folder=is_folder)
+    on_spark, files = params["engine"] == "spark", [(params["input"], None)]
+    location = scoring.resolve(params["output"], source, overwrite, is_folder=on_spark)
     with tracking.fail_fast():
         model = load(params["model"])
-    with prepare(params, model, location) as (table, score):
-        if form := table.describe():
-            print(f"input: {params['input']} is read as: {form}", file=sys.stderr)
+    if on_spark:
+        from extras import spark  # It needs pyspark, and Java.
+
+        files = spark.list_files(params["input"])
+    table = scoring.open_table(files[0][0], model, scoring.suffix(location))
+    if form := table.describe():
+        print(f"input: {params['input']} is read as: {form}", file=sys.stderr)
+    name = tracking.run_name(f"Scoring of {PurePath(source).name}")
+    with tracking.recording(), mlflow.start_run(run_name=name), tracking.killed_by_interrupts():
+        mlflow.log_params(tracking.new_params(params))
+        started = time.monotonic()
+        with scoring.whole(location, overwrite) as made:
+            arguments = table, model, *made, scoring.suffix(location)
+            if on_spark:
+                counts = spark.score_files(params["master"], files, *arguments)
+            else:
+                counts = scoring.score_file(*arguments, is_shown=True)
         try:
-            with (
-                tracking.recording(),
-                mlflow.start_run(run_name=tracking.run_name(f"Scoring of {PurePath(source).name}")),
-                tracking.killed_by_interrupts(),
-            ):
-                mlflow.log_params(tracking.new_params(params))
-                started = time.monotonic()
-                counts = score()
-                seconds, result = time.monotonic() - started, describe(counts, location)
-                record(model, counts, source, location, seconds)
-                note = [result, f"Model: {params['model']}"]
-                note += record_drift(model, counts, params["input"])
-                # The UI shows it as the description.
-                mlflow.set_tag("mlflow.note.content", "\n\n".join(note))
-        except UserError as error:
-            kept = f"; the output is complete: {result}" if result else ""
-            raise UserError(f"{error}{kept}") from error
-    process.print_text(result)
+            record(params, model, counts, source, location, time.monotonic() - started)
+        finally:  # The output is there, also where MLflow cannot record it.
+            process.print_text(describe(counts, location))
     sys.exit(REJECTED if counts.rejected else 0)
 
 

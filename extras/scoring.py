@@ -34,7 +34,7 @@ class Counts(NamedTuple):
     scored, rejected : int
         Rows.
     predictions : collections.Counter
-        How often each class, or each number of three digits, was predicted.
+        How often each class, or each number of four digits, was predicted.
     drift : ndarray or int
         The sum of what `extras.drift.count` has returned; 0 for a model without deciles.
     """
@@ -51,10 +51,10 @@ class Counts(NamedTuple):
 
 def suffix(output):
     """Return which format the name of an output says, one of `SUFFIXES`."""
-    for each in SUFFIXES:
-        if output.rstrip("/").endswith(each):
-            return each
-    raise UserError(f"output: received {output!r}, allowed is a name in {', '.join(SUFFIXES)}")
+    found = [each for each in SUFFIXES if output.rstrip("/").endswith(each)]
+    if not found:
+        raise UserError(f"output: received {output!r}, allowed is a name in {', '.join(SUFFIXES)}")
+    return found[0]
 
 
 def resolve(output, source, overwrite, *, is_folder=False):
@@ -76,21 +76,19 @@ def resolve(output, source, overwrite, *, is_folder=False):
     str
     """
     suffix(output)
-    location, is_local = output.rstrip("/"), "://" not in output
     try:
-        location = str(Path(output).resolve()) if is_local else location
-        kinds = {each: _kind(each) for each in (location, location + REJECTED)}
+        location = output.rstrip("/") if "://" in output else str(Path(output).resolve())
+        for each in (location, location + REJECTED):
+            both_there = Path(each).exists() and Path(source).exists()  # Neither is a URL.
+            if each == source or (both_there and Path(each).samefile(source)):
+                raise UserError(f"output: {each} is the input, allowed is another name")
+            if _kind(each) == FileType.Directory and not is_folder:
+                raise UserError(f"output: {each} is a folder, allowed is the name of a file")
+            _check_free(each, overwrite)
     except (OSError, RuntimeError, ValueError) as error:  # A link to itself is a RuntimeError.
         raise UserError(f"output: received {output!r}, which cannot be reached: {error}") from error
-    if is_local and not Path(location).parent.is_dir():
-        raise UserError(f"output: received {output!r}, there is no folder {Path(location).parent}")
-    for each, kind in kinds.items():
-        both_there = is_local and kind != FileType.NotFound and Path(source).exists()
-        if each == source or (both_there and Path(each).samefile(source)):
-            raise UserError(f"output: {each} is the input, allowed is another name")
-        if kind == FileType.Directory and not is_folder:
-            raise UserError(f"output: {each} is a folder, allowed is the name of a file")
-        _check_free(each, overwrite)
+    if "://" not in output and not (folder := Path(location).parent).is_dir():
+        raise UserError(f"output: received {output!r}, there is no folder {folder}")
     return location
 
 
@@ -105,20 +103,28 @@ def _kind(location):
 
 
 @contextlib.contextmanager
-def whole(location, rejected, overwrite):
+def whole(location, overwrite):
     """Give hidden names beside those of an output and its rejected rows, to be written there.
 
     In the end both get their names; of what is not there in the end, an earlier one goes, too. If
     the block fails, nothing appears and nothing goes.
     """
-    parts = {_hide(name): name for name in (location, rejected)}
+    names = location, location + REJECTED
+    parts = [_hide(name) for name in names]
     try:
-        yield [*parts]
+        yield parts
         with uninterrupted():
-            for name in parts.values():  # It may be taken meanwhile.
+            for name in names:  # It may be taken meanwhile.
                 _check_free(name, overwrite)
-            for part, name in parts.items():
-                _publish(part, name)
+            for part, name in zip(parts, names, strict=True):
+                if (made := _kind(part)) != FileType.File:  # A file replaces another one by itself.
+                    remove(name)
+                if made != FileType.NotFound:
+                    files, path = tables.filesystem(part)
+                    files.move(path, tables.filesystem(name)[1])
+    except (pa.ArrowException, OSError) as error:
+        reason = str(error).splitlines()[0]
+        raise UserError(f"output: {location} cannot be written: {reason}") from error
     finally:
         for part in parts:
             remove(part)
@@ -128,15 +134,6 @@ def _hide(location):
     """Return a hidden name beside another one, that no other process on any machine has."""
     name = PurePath(location).name
     return f"{location.removesuffix(name)}.{name}.{uuid.uuid4().hex}.partial"
-
-
-def _publish(part, location):
-    (files, path), made, before = tables.filesystem(location), _kind(part), _hide(location)
-    if made != FileType.File and _kind(location) != FileType.NotFound:
-        files.move(path, tables.filesystem(before)[1])  # A file replaces another one by itself.
-    if made != FileType.NotFound:
-        files.move(tables.filesystem(part)[1], path)
-    remove(before)
 
 
 def remove(location):
@@ -172,30 +169,21 @@ def open_table(data, model, format):
     """
     columns = [tables.Column(name, name in model.texts, model.missing) for name in model.columns]
     table = tables.Table(data, "input", columns)
-    for name, n in collections.Counter([*table.schema.names]).items():
+    for name, n in collections.Counter(table.schema.names).items():
         if name in model.outputs:
             table.refuse(f"column {name!r} is in {data} already, and would be added")
         if n > 1 and format == ".parquet":
             table.refuse(f"column {name!r} stands {n} times in {data}; only CSV can hold that")
-    if format != ".parquet" and not table.form:
-        _check_csv(table, [pa.nulls(1, field.type) for field in table.schema])
+    for name, kind in zip(table.schema.names, table.schema.types, strict=True):
+        # Bytes may be no text.
+        if format != ".parquet" and (pa.types.is_nested(kind) or "binary" in str(kind)):
+            held = "that CSV cannot hold; an output in .parquet can"
+            table.refuse(f"column {name!r} of {data} has {kind} {held}")
     return table
 
 
-def _check_csv(table, columns):
-    """Refuse a table that has a column of which Arrow cannot make CSV."""
-    for field, column in zip(table.schema, columns, strict=False):
-        try:
-            write_csv(pa.table({"": column}), pa.BufferOutputStream())
-        except pa.ArrowException as error:
-            table.refuse(
-                f"column {field.name!r} of {table.data} has {field.type} that CSV cannot hold "
-                f"({error}); an output in .parquet can"
-            )
-
-
-def score_file(table, model, location, rejected, overwrite, *, name=None, is_shown=False):
-    """Score a file into another one, and write its invalid rows to a third; or none of the two.
+def score_file(table, model, scored, rejected, format, *, name=None, is_shown=False):
+    """Score a file into another one, and write its invalid rows to a third, if there are any.
 
     Parameters
     ----------
@@ -203,10 +191,10 @@ def score_file(table, model, location, rejected, overwrite, *, name=None, is_sho
         As `open_table` has opened it.
     model : extras.models.Model
         What predicts.
-    location, rejected : str
+    scored, rejected : str
         Absolute paths or URLs of the two new files.
-    overwrite : bool
-        Whether files that are there by now may be replaced.
+    format : str
+        That of the first, one of `SUFFIXES`.
     name : str, optional
         The file's name in the rejected rows, where the table is a folder of files.
     is_shown : bool, optional
@@ -219,37 +207,31 @@ def score_file(table, model, location, rejected, overwrite, *, name=None, is_sho
     Raises
     ------
     UserError
-        If the file cannot be read to its end, or the two cannot be written.
+        If the file cannot be read to its end.
     """
-    place, counts, form = [] if name is None else [name], Counts(), table.form or tables.Form()
+    place, counts, batches = [] if name is None else [name], Counts(), table.batches()
     header = ["file", "row", "reason", *table.schema.names][not place :]
-    try:
-        with whole(location, rejected, overwrite) as (part, rejects):
-            batches = table.batches()
-            if is_shown:
-                batches = progress(batches, 100, "scored", lambda batch: batch.percent)
-            with (
-                _writer(part, suffix(location), table, model) as write,
-                _open(rejects) as file,
-                joblib.parallel_config("threading", n_jobs=-1 if is_shown else 1),
-            ):
-                reject = _csv_writer(file, form.delimiter)
-                reject(header)
-                for batch in batches:
-                    if len(batch.X):
-                        first = counts.scored + counts.rejected + 1
-                        batch, predictions = _reject_infinite(batch, predict(model, batch.X), first)
-                        write(batch, predictions)
-                        counts += _count(batch.X, model, predictions)
-                    for number, reason, cells in batch.invalid:
-                        row = [*place, number, reason, *cells]
-                        reject(row + [""] * (len(header) - len(row)))
-                    counts += Counts(rejected=len(batch.invalid))
-            if not counts.rejected:
-                remove(rejects)
-    except (pa.ArrowException, OSError) as error:
-        reason = str(error).splitlines()[0]
-        raise UserError(f"output: {location} cannot be written: {reason}") from error
+    if is_shown:
+        batches = progress(batches, 100, "scored", lambda batch: batch.percent)
+    with (
+        _writer(scored, format, table, model) as write,
+        _open(rejected) as file,
+        joblib.parallel_config("threading", n_jobs=-1 if is_shown else 1),
+    ):
+        reject = _csv_writer(file, (table.form or tables.Form()).delimiter)
+        reject(header)
+        for batch in batches:
+            if len(batch.X):
+                first = counts.scored + counts.rejected + 1
+                batch, predictions = _reject_infinite(batch, predict(model, batch.X), first)
+                write(batch, predictions)
+                counts += _count(batch.X, model, predictions)
+            for number, reason, cells in batch.invalid:
+                row = [*place, number, reason, *cells]
+                reject(row + [""] * (len(header) - len(row)))
+            counts += Counts(rejected=len(batch.invalid))
+    if not counts.rejected:
+        remove(rejected)
     return counts
 
 
@@ -263,15 +245,13 @@ def _reject_infinite(batch, predictions, first):
     if finite.all():
         return batch, predictions
     numbers = np.arange(first, first + len(batch.X) + len(batch.invalid))
-    numbers = np.setdiff1d(numbers, [number for number, _, _ in batch.invalid])
-    invalid, cells = [*batch.invalid], batch.cells.filter(pa.array(~finite)).columns
-    rows = zip(*(column.to_pylist() for column in cells), strict=True)
-    for number, received, row in zip(numbers[~finite], value[~finite], rows, strict=True):
-        reason = f"prediction: received {received}, allowed is a finite number"
-        invalid.append((int(number), reason, ["" if cell is None else str(cell) for cell in row]))
-    batch = tables.Batch(
-        batch.cells.filter(pa.array(finite)), batch.X[finite], sorted(invalid), batch.percent
-    )
+    numbers = np.setdiff1d(numbers, [number for number, *_ in batch.invalid])
+    for row in np.flatnonzero(~finite):
+        reason = f"prediction: received {value[row]}, allowed is a finite number"
+        cells = [column[row].as_py() for column in batch.cells.columns]
+        batch.invalid.append((int(numbers[row]), reason, cells))
+    cells, invalid = batch.cells.filter(pa.array(finite)), sorted(batch.invalid)
+    batch = batch._replace(cells=cells, X=batch.X[finite], invalid=invalid)
     return batch, {name: each[finite] for name, each in predictions.items()}
 
 
@@ -279,8 +259,8 @@ def _count(X, model, predictions):
     """Count some rows that were scored."""
     # One histogram cannot show the probabilities of several classes.
     shown = predictions["prediction" if len(model.outputs) > 2 else model.outputs[-1]]
-    if shown.dtype.kind == "f":  # Three digits are enough for a histogram.
-        unit = 10.0 ** (np.floor(np.log10(np.maximum(np.abs(shown), 1e-300))) - 2)
+    if shown.dtype.kind == "f":  # Four digits are enough for a histogram.
+        unit = 10.0 ** (np.floor(np.log10(np.maximum(np.abs(shown), 1e-300))) - 3)
         shown = np.round(shown / unit) * unit
     values, counts = (each.tolist() for each in np.unique(shown, return_counts=True))
     counts = collections.Counter(dict(zip(values, counts, strict=True)))
@@ -290,18 +270,18 @@ def _count(X, model, predictions):
 @contextlib.contextmanager
 def _writer(location, format, table, model):
     """Give a function that writes the valid rows of a batch and their predictions."""
-    is_parquet, fields, measured = format == ".parquet", [*table.schema], {}
+    is_parquet, form = format == ".parquet", table.form or tables.Form()
+    fields, numbers = [*table.schema], {}
     for column, position in zip(table.columns, table.positions, strict=True):
         # A text that is a number becomes one where the format tells the two apart.
         if is_parquet and not column.is_text and tables.is_text(fields[position].type):
             fields[position] = fields[position].with_type(pa.float64())
-            measured[position] = column.name
+            numbers[position] = column.name
     kinds = [pa.array(getattr(model.estimator, "classes_", [0.0])).type]
     kinds += [pa.float64()] * (len(model.outputs) - 1)
-    fields += map(pa.field, model.outputs, kinds)
-    schema, form = pa.schema(fields, table.schema.metadata), table.form or tables.Form()
-    files, path = tables.filesystem(location)
+    schema = pa.schema([*fields, *map(pa.field, model.outputs, kinds)], table.schema.metadata)
     if is_parquet:
+        files, path = tables.filesystem(location)
         opened = ParquetWriter(path, schema, filesystem=files)
     else:
         opened = _open(location, "gzip" if format == ".csv.gz" else None)
@@ -311,14 +291,10 @@ def _writer(location, format, table, model):
 
         def write(batch, predictions):
             columns = [*batch.cells.columns, *map(pa.array, predictions.values(), kinds)]
-            for position, name in measured.items():
+            for position, name in numbers.items():
                 columns[position] = pa.array(batch.X[name], pa.float64(), from_pandas=True)
             rows = pa.RecordBatch.from_arrays(columns, schema=schema)
-            try:
-                file.write_batch(rows) if is_parquet else file.write(_csv_lines(rows, form))
-            except pa.ArrowInvalid:  # Some bytes are no text.
-                _check_csv(table, columns)
-                raise
+            file.write_batch(rows) if is_parquet else file.write(_csv_lines(rows, form))
 
         yield write
 

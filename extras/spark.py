@@ -7,13 +7,11 @@ import os
 import re
 import shutil
 import signal
-import subprocess
 import sys
 import tempfile
 import textwrap
-import zipfile
 
-from pyarrow.fs import FileSelector, LocalFileSystem
+from pyarrow.fs import FileSelector
 
 from extras import scoring
 from wine import UserError, tables
@@ -27,8 +25,6 @@ except ImportError as error:
     raise UserError(
         "engine: received 'spark', which needs pyspark: pip install -r requirements-spark.txt"
     ) from error
-
-JAVA = 17
 
 
 def list_files(data):
@@ -58,39 +54,14 @@ def list_files(data):
 
 
 @contextlib.contextmanager
-def start(master):
-    """Start Spark, and stop it in the end.
-
-    Parameters
-    ----------
-    master : str
-        As Spark takes it: local[*], spark://host:port, yarn, k8s://...
-
-    Yields
-    ------
-    pyspark.SparkContext
-
-    Raises
-    ------
-    UserError
-        If Java is missing or too old, or the master does not answer.
-    """
-    home = os.environ.get("JAVA_HOME")
-    java = shutil.which(f"{home}/bin/java" if home else "java")
-    said = subprocess.run([java, "-version"], capture_output=True, text=True).stderr if java else ""
-    version = re.search(r'version "(\d+)', said)
-    if not version or int(version[1]) < JAVA:
-        found = f"Java {version[1]}" if version else "none"
-        raise UserError(
-            f"engine: received 'spark', which needs Java {JAVA} or newer, found {found}"
-        )
+def _start(master):
+    """Start Spark, give its context, and stop it in the end."""
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     if master.startswith("local"):
         os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
     conf = SparkConf().setMaster(master).setAppName("score").set("spark.ui.enabled", "false")
     on_ctrl_c = signal.getsignal(signal.SIGINT)
-    with _refusing("master", master):
-        context = SparkContext(conf=conf)
+    context = SparkContext(conf=conf)
     signal.signal(signal.SIGINT, on_ctrl_c)  # Spark's own handler
     context.setLogLevel("OFF")
     try:
@@ -99,33 +70,23 @@ def start(master):
         context.stop()
 
 
-@contextlib.contextmanager
-def _refusing(parameter, value):
-    try:
-        yield
-    except (PySparkException, Py4JError) as error:
-        java = getattr(error, "java_exception", None)
-        reason = textwrap.shorten(java.toString() if java else str(error), 300)
-        raise UserError(f"{parameter}: Spark refuses {value!r}: {reason}") from error
-
-
-def score_files(context, files, table, model, location, rejected, overwrite):
+def score_files(master, files, table, model, scored, rejected, format):
     """Score each file of a table into a folder of files that are named part-...
 
     Parameters
     ----------
-    context : pyspark.SparkContext
-        Where the tasks run.
+    master : str
+        Where Spark runs, as Spark takes it: local[*], spark://host:port, yarn, k8s://...
     files : list of (str, str or None)
         As `list_files` returns them.
     table : wine.tables.Table
         The first file, which all others have to be like.
     model : extras.models.Model
         What predicts.
-    location, rejected : str
+    scored, rejected : str
         Absolute paths or URLs of the two new folders. The second is there if any row is invalid.
-    overwrite : bool
-        Whether what is there by now may be replaced.
+    format : str
+        That of the first, one of `extras.scoring.SUFFIXES`.
 
     Returns
     -------
@@ -134,35 +95,28 @@ def score_files(context, files, table, model, location, rejected, overwrite):
     Raises
     ------
     UserError
-        If a file cannot be read to its end, or the output cannot be written.
+        If Java is missing or too old, the master does not answer, or a file cannot be scored.
     """
-    folders = scoring.whole(location, rejected, overwrite)
-    # An object store cannot rename a folder: the files appear one by one there, _SUCCESS last.
-    if not isinstance(filesystem(location)[0], LocalFileSystem):
-        folders = contextlib.nullcontext((location, rejected))
-        if overwrite:
-            scoring.remove(location)
-            scoring.remove(rejected)
-    with folders as made:
-        for folder in made:
-            target, path = filesystem(folder)
-            target.create_dir(path)
-        shared = model, table.schema, table.form, made, scoring.suffix(location)
-        with _refusing("output", location), concurrent.futures.ThreadPoolExecutor(1) as thread:
-            # Ctrl-C would break the connection on which it is waiting.
-            job = thread.submit(_run, context, shared, [*enumerate(files)])
-            try:
-                results = job.result()
-            except BaseException:
-                context.stop()  # Tasks would go on writing into the folders.
-                raise
-        for error in filter(lambda result: isinstance(result, UserError), results):
-            raise error
-        counts = sum(results, scoring.Counts())
-        if not counts.rejected:
-            scoring.remove(made[1])
-        for folder in made[: 1 + bool(counts.rejected)]:
-            _complete(folder)
+    for folder in (scored, rejected):
+        target, path = filesystem(folder)
+        target.create_dir(path)
+    try:
+        with _start(master) as context:
+            shared = model, table.schema, table.form, scored, rejected, format
+            results = _run(context, shared, [*enumerate(files)])
+    except (PySparkException, Py4JError) as error:
+        java = getattr(error, "java_exception", None)
+        reason = textwrap.shorten(java.toString() if java else str(error), 300)
+        hint = "; it needs Java 17 or newer" if "JAVA_GATEWAY" in reason else ""
+        raise UserError(f"master: Spark refuses {master!r}: {reason}{hint}") from error
+    for error in filter(lambda result: isinstance(result, UserError), results):
+        raise error
+    counts = sum(results, scoring.Counts())
+    if not counts.rejected:
+        scoring.remove(rejected)
+    for folder in (scored, rejected)[: 1 + bool(counts.rejected)]:
+        target, path = filesystem(f"{folder}/_SUCCESS")  # Readers of Spark's folders look for it.
+        target.open_output_stream(path).close()
     return counts
 
 
@@ -170,34 +124,32 @@ def _run(context, shared, files):
     """Run a task for each file, and return their results."""
     with tempfile.TemporaryDirectory() as folder:
         # The workers need these two packages, and one copy of the model each.
-        with zipfile.ZipFile(f"{folder}/code.zip", "w") as archive:
-            for file in (*tables.PROJECT.glob("wine/*.py"), *tables.PROJECT.glob("extras/*.py")):
-                archive.write(file, file.relative_to(tables.PROJECT))
-        context.addPyFile(archive.filename)
+        for name in ("wine", "extras"):
+            package = shutil.make_archive(f"{folder}/{name}", "zip", tables.PROJECT, name)
+            context.addPyFile(package)
         score = functools.partial(_score, context.broadcast(shared))
-        return context.parallelize(files, len(files)).map(score).collect()
+        tasks = context.parallelize(files, len(files)).map(score)
+        # Ctrl-C would break the connection on which it is waiting.
+        with concurrent.futures.ThreadPoolExecutor(1) as thread:
+            job = thread.submit(tasks.collect)
+            try:
+                return job.result()
+            except BaseException:
+                context.stop()  # Tasks would go on writing into the folders.
+                raise
 
 
 def _score(shared, file):
     """Score a file in a task of Spark, which may be one of several attempts at it."""
-    (model, schema, form, (scored, rejected), suffix), (number, (data, name)) = shared.value, file
+    (model, schema, form, scored, rejected, format), (number, (data, name)) = shared.value, file
     try:
-        table = scoring.open_table(data, model, suffix)
+        table = scoring.open_table(data, model, format)
         if not table.schema.equals(schema) or (form and table.form.delimiter != form.delimiter):
             table.refuse(f"{data} has other columns, types or delimiters than the first file")
         if form:
             table.form = table.form._replace(decimal=form.decimal)
         part = f"part-{number:05}"
-        names = f"{scored}/{part}{suffix}", f"{rejected}/{part}.csv"
-        return scoring.score_file(table, model, *names, overwrite=True, name=name)
+        names = f"{scored}/{part}{format}", f"{rejected}/{part}.csv"
+        return scoring.score_file(table, model, *names, format, name=name)
     except UserError as error:  # Another attempt would come to the same.
         return error
-
-
-def _complete(folder):
-    """Remove what attempts that failed have left, and tell the readers of Spark's folders."""
-    files, path = filesystem(folder)
-    for each in files.get_file_info(FileSelector(path)):
-        if each.base_name.startswith("."):
-            files.delete_file(each.path)
-    files.open_output_stream(f"{path}/_SUCCESS").close()

@@ -36,12 +36,12 @@ def own_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def score(data, output="scored.csv", model=MODEL, **options):
+def score(data, output="scored.csv", model=MODEL):
     """Score a file as the script does, without MLflow; return how many were scored and rejected."""
     location = scoring.resolve(output, tables.locate(data), overwrite=True)
     table = scoring.open_table(data, model, scoring.suffix(location))
-    places = location, location + scoring.REJECTED
-    return scoring.score_file(table, model, *places, overwrite=True, **options)
+    with scoring.whole(location, overwrite=True) as made:
+        return scoring.score_file(table, model, *made, scoring.suffix(location))
 
 
 def assert_predicted(scored, rows):
@@ -183,7 +183,7 @@ def test_files_of_every_kind_are_scored_alike_and_their_counts_are_added():
     total = sum(found, scoring.Counts())
     assert (total.scored, total.predictions.total()) == (3 * 4898, 3 * 4898)
     assert total.drift.tolist() == (3 * found[0].drift).tolist()
-    assert all(float(f"{value:.3g}") == pytest.approx(value) for value in total.predictions)
+    assert all(float(f"{value:.4g}") == pytest.approx(value) for value in total.predictions)
 
 
 # What is refused
@@ -269,9 +269,9 @@ KINDS = pytest.mark.parametrize("kind", ["file", "folder"])
 
 @KINDS
 def test_output_replaces_that_of_before_and_its_rejects(kind, tmp_path):
-    location, rejected = str(tmp_path / "a.csv"), str(tmp_path / "a.csv.rejected.csv")
+    location = str(tmp_path / "a.csv")
     for text in ("first", "second", "third"):
-        with scoring.whole(location, rejected, overwrite=text != "first") as parts:
+        with scoring.whole(location, overwrite=text != "first") as parts:
             for part in parts[: 1 if text == "third" else 2]:
                 make(part, kind, text)
             before = sorted(os.listdir())
@@ -284,8 +284,7 @@ def test_output_replaces_that_of_before_and_its_rejects(kind, tmp_path):
 @pytest.mark.parametrize("name", ["a.csv", "a.csv.rejected.csv"])
 def test_what_appears_meanwhile_stays(kind, name, tmp_path):
     def run():
-        places = str(tmp_path / "a.csv"), str(tmp_path / "a.csv.rejected.csv")
-        with scoring.whole(*places, overwrite=False) as parts:
+        with scoring.whole(str(tmp_path / "a.csv"), overwrite=False) as parts:
             for part in parts:
                 make(part, kind, "new")
             make(name, kind, "mine")
