@@ -10,6 +10,7 @@ if __name__ == "__main__":
     process.report_errors()  # The imports take seconds, in which Ctrl-C may come.
 
 import argparse
+import contextlib
 import functools
 import re
 import sys
@@ -20,8 +21,6 @@ from sklearn.base import is_classifier
 import mlflow
 import numpy as np
 import pandas as pd
-from mlflow.entities import LoggedModelInput, ViewType
-from mlflow.exceptions import MlflowException
 
 from extras import figures, trainings
 from extras.models import load
@@ -56,9 +55,9 @@ def compare(challenger, champion, X, y):
         The gain on each resample.
     """
     y, rows, rng = y.to_numpy(), np.arange(len(y)), np.random.default_rng(42)
-    predict, score = "predict", metrics.root_mean_squared_error
+    predict, score, sign = "predict", metrics.root_mean_squared_error, -1
     if is_classifier(challenger):
-        predict = "predict_proba"
+        predict, sign = "predict_proba", 1
         score = functools.partial(evaluation.average_precision, challenger)
     answers = [getattr(estimator, predict)(X) for estimator in (challenger, champion)]
 
@@ -67,7 +66,7 @@ def compare(challenger, champion, X, y):
         if is_classifier(challenger) and len(np.unique(y[rows])) == 1:
             return 0.0
         scores = [score(y[rows], answer[rows]) for answer in answers]
-        return evaluation.main_metric(challenger).sign * (scores[0] - scores[1]) + 0.0  # no -0.0
+        return sign * (scores[0] - scores[1]) + 0.0  # no -0.0
 
     gains = np.array([gain(rng.choice(rows, len(rows))) for _ in range(N_RESAMPLES)])
     low, high = np.percentile(gains, [2.5, 97.5])
@@ -84,29 +83,27 @@ def load_split(estimator, data):
     raise UserError(f"model: no script trains a model of the kind of {evaluation.name(estimator)}")
 
 
-def describe_task(columns, classes):
-    """Return in words from what a model predicts, and what: models are compared at one task."""
-    kind = f"a classifier of {', '.join(map(str, classes))}" if len(classes) else "a regressor"
-    return f"a model of the columns {', '.join(columns)}", kind
+def load_hashes(model, parameter, task):
+    """Return the hashes of the rows that a model was trained on.
 
-
-def training_hashes(model, parameter, task):
-    """Return the hashes of the rows that a model was trained on, if it can be judged at a task."""
+    Models are compared at one task, which is a list of columns and one of classes: a model of
+    another task is refused. The classes of a regressor are none.
+    """
     said = f"{parameter}: {model.uri}"
-    own = describe_task(model.columns, getattr(model.estimator, "classes_", []))
-    for received, allowed in zip(own, task, strict=True):
+    own = model.columns, np.asarray(getattr(model.estimator, "classes_", [])).tolist()
+    for kind, received, allowed in zip(("columns", "classes"), own, task, strict=True):
         if received != allowed:
-            raise UserError(f"{said} is {received}, allowed is {allowed}")
+            raise UserError(f"{said} has the {kind} {received}, allowed are {allowed}")
     try:  # The model, its run or the artifact may be deleted, or in another store.
         run_id = mlflow.get_logged_model(model.model_id).source_run_id
         file = f"runs:/{run_id}/{tracking.TRAINING_ROWS}"
         return np.load(mlflow.artifacts.download_artifacts(file))
-    except (MlflowException, OSError) as error:
+    except (mlflow.MlflowException, OSError) as error:
         unknown = f"was trained on {dataset.NOUN}s that nobody knows: its run has no"
         raise UserError(f"{said} {unknown} {tracking.TRAINING_ROWS} in this store") from error
 
 
-def select_unseen(split, seen, estimator, data):
+def select_unseen(split, seen, classes, data):
     """Return the rows of a table without those that were seen in training, and without copies.
 
     Parameters
@@ -116,8 +113,8 @@ def select_unseen(split, seen, estimator, data):
         test rows.
     seen : ndarray of uint64
         The hashes of the rows that were seen.
-    estimator : scikit-learn regressor or classifier
-        All its classes have to be among the rows.
+    classes : list
+        The classes that have to be among the rows.
     data : str
         The table's path or URL, for the error message.
 
@@ -125,26 +122,23 @@ def select_unseen(split, seen, estimator, data):
     -------
     X : DataFrame, shape (n_unseen, n_features)
     y : Series, shape (n_unseen,)
-    key : str
-        A hash of all these rows, whatever their order.
     """
     X, y = pd.concat([split.X_test, split.X_train]), pd.concat([split.y_test, split.y_train])
-    groups = split.groups[X.index]
-    unseen = dataset.find_unseen(groups, seen)
-    X, y, key = X[unseen], y[unseen], f"{groups[unseen].sum():016x}"
+    unseen = dataset.find_unseen(split.groups[X.index], seen)
+    X, y = X[unseen], y[unseen]
     received = f"data: received {dataset.count(len(y), 'unseen')} in {data}"
     if len(y) < MIN_ROWS:
         raise UserError(f"{received}, allowed are {MIN_ROWS} different ones or more to judge by")
-    if missing := {*getattr(estimator, "classes_", [])} - {*y}:
+    if missing := {*classes} - {*y}:
         raise UserError(f"{received}, none of them of the class {min(missing)}, allowed are some")
-    return X, y, key
+    return X, y
 
 
 def find_champion(name):
     """Return the version that is the champion of a name, or None."""
     found = mlflow.MlflowClient().search_registered_models(f"name = '{name}'")
-    aliases = found[0].aliases if found else {}
-    return str(aliases["champion"]) if "champion" in aliases else None
+    version = found[0].aliases.get("champion") if found else None
+    return version and str(version)
 
 
 def register(model_id, name, compared, description):
@@ -168,33 +162,19 @@ def register(model_id, name, compared, description):
         The model's version.
     """
     client, source = mlflow.MlflowClient(), f"models:/{model_id}"
+    with contextlib.suppress(mlflow.MlflowException):  # It is there, with its own description.
+        about = f"These models predict {dataset.TARGET}. The one to serve is the champion"
+        client.create_registered_model(name, None, f"{about}; previous was it before.")
     found = client.search_model_versions(f"name = '{name}'")
-    versions = [int(each.version) for each in found if each.source == source]
-    version = str(min(versions) if versions else mlflow.register_model(source, name).version)
-    # MLflow cannot move an alias on a condition. Another promotion may have moved it to this model.
-    if find_champion(name) not in (compared, version):
-        if not versions:
-            client.delete_model_version(name, version)
+    found = [each.version for each in found if each.source == source]
+    version = str(found[0] if found else mlflow.register_model(source, name).version)
+    if find_champion(name) != compared:  # MLflow cannot move an alias on a condition.
         raise UserError(f"name: {name} has got another champion meanwhile; promote again")
     if compared:
         client.set_registered_model_alias(name, "previous", compared)
     client.set_registered_model_alias(name, "champion", version)
     client.update_model_version(name, version, description)
-    if not client.get_registered_model(name).description:
-        about = f"These models predict {dataset.TARGET}. The one to serve is the champion"
-        client.update_registered_model(name, f"{about}; previous was the champion before it.")
     return version
-
-
-def count_challengers(name, key, challenger):
-    """Count the other challengers of a name that these rows have judged, in all experiments."""
-    runs = mlflow.search_runs(
-        search_all_experiments=True,
-        filter_string=f"params.name = '{name}' and tags.judged_by = '{key}'",
-        run_view_type=ViewType.ALL,  # Deleted ones have judged, too.
-        output_format="list",
-    )
-    return len({run.data.tags["challenger"] for run in runs} - {challenger.model_id})
 
 
 def model_name(text):
@@ -216,47 +196,28 @@ def read_params():
 
 
 def load_both(params):
-    """Load the challenger, the champion's version and the champion, and the rows to judge them by.
+    """Return the challenger, the champion's version and the champion, and the rows to judge by.
 
     Without a champion, or where force=true replaces one that cannot be compared, the champion is
-    None.
+    None. The rows are the test rows of a split.
     """
     name, data, champion = params["name"], params["data"], None
     version, challenger = find_champion(name), load(params["model"])
-    estimator, split = challenger.estimator, load_split(challenger.estimator, data)
-    classes = sorted(split.y_train.unique()) if is_classifier(estimator) else []
-    task = describe_task(split.X_test.columns, classes)
-    seen = training_hashes(challenger, "model", task)
-    if version:
-        try:
+    split = load_split(challenger.estimator, data)
+    classes = sorted({*split.y_train}) if is_classifier(challenger.estimator) else []
+    task = [*split.X_test], classes
+    seen = load_hashes(challenger, "model", task)
+    try:
+        if version:
             found = load(f"models:/{name}/{version}", "champion")
-            seen = np.concatenate([seen, training_hashes(found, "champion", task)])
+            seen = np.append(seen, load_hashes(found, "champion", task))
             champion = found
-        except UserError as error:
-            if params["force"] == "false":
-                raise UserError(f"{error}; force=true replaces it") from error
-            print(error, file=sys.stderr)
-    return challenger, version, champion, split, select_unseen(split, seen, estimator, data)
-
-
-def print_promotion(name, version, previous, by_force):
-    """Print which versions are the champion and the previous one, and the next commands."""
-    uri, local = f"models:/{name}@champion", "--env-manager local"
-    score = f"mlflow run . -e score {local} -P model={uri} -P input=predict.csv"
-    process.print_text(
-        f"""{"Promoted by force=true" if by_force else "Promoted"}: \
-version {version} of {name} is the champion\
-{f", version {previous} is the previous one" if previous else ""}
-
-Serve the champion, score a table with it, see the versions:
-
-mlflow models serve -m {uri} {local} --port 5001
-
-mkdir -p out && {score} -P output=out/scored.csv
-
-{report.start_command()}{report.model_url(name)}
-"""
-    )
+    except UserError as error:
+        if params["force"] == "false":
+            raise UserError(f"{error}; force=true replaces it") from error
+        print(error, file=sys.stderr)
+    X, y = select_unseen(split, seen, classes, data)
+    return challenger, version, champion, split._replace(X_test=X, y_test=y)
 
 
 def main():
@@ -264,53 +225,52 @@ def main():
     params = read_params()
     name = params["name"]
     with tracking.one_line_errors("name: MLflow's registry cannot be used"), tracking.fail_fast():
-        challenger, version, champion, split, (X, y, key) = load_both(params)
-        n_before = count_challengers(name, key, challenger)
+        challenger, version, champion, split = load_both(params)
     if champion and champion.model_id == challenger.model_id:
         process.print_text(f"Not promoted: it is the champion of {name} already")
         return
 
-    estimator = challenger.estimator
+    estimator, X, y = challenger.estimator, split.X_test, split.y_test
     opponent = champion.estimator if champion else evaluation.baseline(estimator, split)
     scores, gains = compare(estimator, opponent, X, y)
     is_better = scores["gain_low"] > 0 and (champion or not version)
     is_promoted = is_better or params["force"] == "true"
-    kind, metric = evaluation.name(estimator), evaluation.main_metric(estimator)
+    kind, metric = evaluation.name(estimator), evaluation.main_metric(estimator).name
     rival = f"version {version} of {name}" if champion else "the baseline"
     comparison = (
-        f"{metric.name} on {dataset.count(len(y), 'unseen')}: challenger "
-        f"{scores['challenger']:.4f}, {rival} {scores['champion']:.4f}\n"
-        f"Gain of the challenger: {scores['gain']:+.4f}, 95 % interval {scores['gain_low']:+.4f} "
-        f"to {scores['gain_high']:+.4f}\n"
-        f"Challengers of {name} that these {dataset.NOUN}s have judged before: {n_before}\n"
-    )
+        f"{metric} on {dataset.count(len(y), 'unseen')}: challenger "
+        "{challenger:.4f}, {rival} {champion:.4f}\nGain of the challenger: "
+        "{gain:+.4f}, 95 % interval {gain_low:+.4f} to {gain_high:+.4f}\n"
+    ).format(rival=rival, **scores)
     description = comparison.replace("\n", "\n\n") + f"{kind} {challenger.uri}"
-
-    run_name = f"Promotion of {kind} to {name}{'' if is_promoted else ', not promoted'}"
-    run_name = tracking.run_name(run_name)
+    verdict = f"Promotion of {kind} to {name}" + ", not promoted" * (not is_promoted)
+    run_name = tracking.run_name(verdict)
     with tracking.recording(), mlflow.start_run(run_name=run_name), tracking.killed_by_interrupts():
         mlflow.log_params(tracking.new_params(params))
-        _, judges = tracking.datasets(split._replace(X_test=X, y_test=y), params["data"])
+        _, judges = tracking.datasets(split, params["data"])
         for model in filter(None, (challenger, champion)):
-            mlflow.log_input(judges, "test", model=LoggedModelInput(model.model_id))
-        mlflow.log_metrics({f"{metric.name}_{each}": value for each, value in scores.items()})
-        mlflow.log_metric("challengers_before", n_before)
-        figure = figures.comparison(scores, gains, metric, f"{kind} against {rival}")
+            logged = mlflow.entities.LoggedModelInput(model.model_id)
+            mlflow.log_input(judges, "test", model=logged)
+        mlflow.log_metrics({f"{metric}_{each}": value for each, value in scores.items()})
+        figure = figures.comparison(scores, gains, metric, f"{verdict}\n{comparison}")
         mlflow.log_figure(figure, "comparison.png")
-        mlflow.set_tags({"challenger": challenger.model_id, "judged_by": key})
-        mlflow.set_tags({"compared_with": rival, "mlflow.note.content": description})
+        mlflow.set_tag("mlflow.note.content", description)
+        process.print_text(f"{comparison}See the gain: {report.artifact_url('comparison.png')}\n")
         if is_promoted:
             with uninterrupted():
                 promoted = register(challenger.model_id, name, version, description)
-        mlflow.set_tag("promoted", str(bool(is_promoted)).lower())
-        picture = report.artifact_url("comparison.png")
-
-    process.print_text(f"{comparison}See them side by side: {picture}\n")
     if not is_promoted:
         refused = "Not promoted: its gain may be chance, or is none"
         process.print_text(f"{refused}; force=true promotes in any case")
         sys.exit(NOT_PROMOTED)
-    print_promotion(name, promoted, version, by_force=not is_better)
+    forced = "" if is_better else " by force=true"
+    before = f", version {version} is the previous one" if version else ""
+    process.print_text(
+        f"Promoted{forced}: version {promoted} of {name} is the champion{before}\n\n"
+        "Serve the champion, see the versions:\n\n"
+        f"mlflow models serve -m models:/{name}@champion --env-manager local --port 5001\n\n"
+        f"{report.start_command()}{report.model_url(name)}\n"
+    )
 
 
 if __name__ == "__main__":
