@@ -13,7 +13,6 @@ import contextlib
 import io
 import signal
 import sys
-import time
 import warnings
 from concurrent.futures import BrokenExecutor
 
@@ -25,7 +24,6 @@ import mlflow
 import numpy as np
 import pandas as pd
 from joblib import Parallel, cpu_count, delayed
-from mlflow.entities import Metric, Param
 from threadpoolctl import threadpool_limits
 
 from extras import figures, trainings
@@ -56,35 +54,31 @@ def sample_candidates(defaults, search, n_candidates, seed):
 
 
 def evaluate_candidate(number, estimator, folds):
-    """Cross-validate one candidate in a worker; return its number, start, metrics and tags."""
-    start = int(time.time() * 1000)
+    """Cross-validate one candidate in a worker; return its number, metrics and tags."""
     # With one thread, the last digits do not depend on how many processes share the machine.
     with warnings.catch_warnings(record=True) as caught, threadpool_limits(1):
         warnings.simplefilter("always")
         try:
             cv = evaluation.score_folds(estimator, folds)
         except ValueError as error:
-            return number, start, {}, {"error": str(error).splitlines()[0]}
+            return number, {}, {"error": str(error).splitlines()[0]}
     converged = not any(issubclass(each.category, ConvergenceWarning) for each in caught)
     metrics = cv.summarize() | {"fit_time": cv.fit_time}
-    return number, start, metrics, {"converged": str(converged).lower()}
+    return number, metrics, {"converged": str(converged).lower()}
 
 
-def log_trial(number, name, params, start, metrics, tags):
-    """Log one candidate as a run below the active one; `mlflow.start_run` would start it now."""
-    parent, client = mlflow.active_run(), mlflow.MlflowClient()
-    origin = ("mlflow.user", "mlflow.source.")
-    tags = tags | {key: text for key, text in parent.data.tags.items() if key.startswith(origin)}
-    tags |= {"mlflow.parentRunId": parent.info.run_id, "trial": str(number)}
-    run_id = client.create_run(parent.info.experiment_id, start, tags, name).info.run_id
-    params = [Param(key, str(value)) for key, value in params.items()]
-    client.log_batch(run_id, [Metric(*each, start, 0) for each in metrics.items()], params)
-    client.set_terminated(run_id, "FAILED" if "error" in tags else "FINISHED")
+def log_trial(name, params, metrics, tags):
+    """Log one candidate as a run below the active one."""
+    with mlflow.start_run(run_name=name, nested=True, tags=tags):
+        mlflow.log_params(params)
+        mlflow.log_metrics(metrics)
+        if "error" in tags:
+            mlflow.end_run("FAILED")
 
 
 def evaluate_all(candidates, estimators, folds, jobs, rows):
     """Evaluate candidates in processes, log each that is done, and append it to `rows`."""
-    task = delayed(evaluate_candidate)
+    task, n_tasks = delayed(evaluate_candidate), len(candidates)
     tasks = [task(number, estimator, folds) for number, estimator in enumerate(estimators)]
     # joblib flushes both, and Python may have been started without one.
     sys.stdout, sys.stderr = sys.stdout or io.StringIO(), sys.stderr or io.StringIO()
@@ -97,18 +91,19 @@ def evaluate_all(candidates, estimators, folds, jobs, rows):
     signal.signal(signal.SIGINT, handler)
     try:
         with contextlib.closing(results):
-            for number, start, metrics, tags in progress(results, len(tasks), "trials"):
-                name = evaluation.describe(estimators[number], candidates[number])
+            for number, metrics, tags in progress(results, n_tasks, "trials"):
+                params, tags = candidates[number], {"trial": number} | tags
                 with uninterrupted():  # A run that was begun has to be ended.
-                    log_trial(number, name, candidates[number], start, metrics, tags)
-                    rows.append({"trial": number} | candidates[number] | metrics | tags)
+                    log_trial(
+                        evaluation.describe(estimators[number], params), params, metrics, tags
+                    )
+                    rows.append(params | metrics | tags)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"{len(rows)} of {len(tasks)} candidates are recorded") from None
+        raise KeyboardInterrupt(f"{len(rows)} of {n_tasks} candidates are recorded") from None
     except BrokenExecutor as error:
-        raise UserError(
-            f"jobs: one of {jobs} processes was killed, as happens when the memory is full; "
-            f"fewer jobs need less. {len(rows)} of {len(tasks)} candidates are recorded"
-        ) from error
+        killed = f"jobs: one of {jobs} processes was killed, as happens when the memory is full; "
+        recorded = f"fewer jobs need less. {len(rows)} of {n_tasks} candidates are recorded"
+        raise UserError(killed + recorded) from error
 
 
 def log_table(rows, script, metric):
@@ -120,7 +115,7 @@ def log_table(rows, script, metric):
     evaluated = table[table["error"].isna()]
     if evaluated.empty:
         return table, None
-    best = (metric.sign * evaluated[score].astype(float)).idxmax()  # the first of equal ones
+    best = evaluated[score].astype(float).agg("idxmin" if metric.ascending else "idxmax")
     figure = figures.candidates(evaluated, [*script.SEARCH], metric, best)
     mlflow.log_figure(figure, "candidates.png")
     return table, best
@@ -129,14 +124,10 @@ def log_table(rows, script, metric):
 def charts_url(names, metric):
     """Store the view of the active run's candidates, and return the address of its charts."""
     run_id, score = mlflow.active_run().info.run_id, f"cv_{metric.name}"
-    charts, y = [report.parallel_chart(names, [score])], {"key": score, "type": "METRIC"}
-    for name in names:
-        x = {"key": name, "type": "PARAM"}
-        charts.append({"type": "SCATTER", "uuid": f"scatter-{name}", "xaxis": x, "yaxis": y})
     columns = [f"metrics.`{score}`", *(f"params.`{name}`" for name in names)]
     children = f"tags.`mlflow.parentRunId` = '{run_id}'"
     state = report.table_view(columns, children, columns[0], metric.ascending)
-    state |= report.charts_view("Trials", charts)
+    state |= report.charts_view("Trials", [report.parallel_chart(names, [score])])
     return report.runs_url(compareRunsMode="CHART", **report.store_view(f"sweep-{run_id}", state))
 
 
@@ -151,17 +142,13 @@ def read_params():
     return parser.read()
 
 
-def print_best(table, best, metric, split):
-    """Print the score of the best candidate beside that of the defaults, and how many failed."""
+def describe_best(table, best, metric, split):
+    """Return the score of the best candidate beside that of the defaults, and how many failed."""
     columns, n_failed = [f"cv_{metric.name}", f"cv_{metric.name}_std"], table["error"].count()
-    if n_failed:
-        failed = f"{n_failed} of {len(table)} candidates failed"
-        print(f"{failed}: see the run's candidates.csv", file=sys.stderr)
     score, default = ("{:.4f} ±{:.4f}".format(*table.loc[n, columns]) for n in (best, 0))
-    process.print_text(
-        f"Best of {len(table) - n_failed} candidates by {evaluation.describe_folds(split)}: "
-        f"{metric.name} {score}, with the defaults {default}"
-    )
+    failed = f"; {n_failed} failed: see candidates.csv" if n_failed else ""
+    found = f"Best of {len(table) - n_failed} candidates by {evaluation.describe_folds(split)}"
+    return f"{found}: {metric.name} {score}, with the defaults {default}{failed}"
 
 
 def main():
@@ -184,17 +171,14 @@ def main():
             evaluate_all(candidates, estimators, folds, jobs, rows)
         finally:
             table, best = log_table(rows, script, metric)
-        mlflow.log_metric("n_failed", table["error"].count())
         if best is None:
-            none = f"model: none of the {n_trials} candidates of {params['model']} could be fitted"
-            raise UserError(f"{none}: {table['error'].iloc[-1]}")
-        print_best(table, best, metric, split)
+            reason = f"none of the {n_trials} candidates of {params['model']} could be fitted"
+            raise UserError(f"model: {reason}: {table['error'].iloc[-1]}")
+        process.print_text(describe_best(table, best, metric, split))
         script.train(script.read_params([]) | candidates[best] | {"data": params["data"]}, split)
         process.print_text(
-            "See how the score depends on each parameter:\n\n"
-            f"{report.artifact_url('candidates.png')}\n\n"
-            "Compare the candidates, the best one first:\n\n"
-            f"{charts_url([*script.SEARCH], metric)}"
+            "See how the score depends on each parameter, and compare the candidates:\n\n"
+            f"{report.artifact_url('candidates.png')}\n\n{charts_url([*script.SEARCH], metric)}"
         )
 
 
