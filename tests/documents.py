@@ -76,7 +76,7 @@ def commands(document):
     A `.. code:: bash` (or powershell) block holds commands, one a line; a `.. code:: text` block
     right after it shows what the last of them printed. A `.. code:: diff` block is applied. The
     comment `.. not run: reason` before a block says why it cannot be run, `.. fails` that its last
-    command ends with an error.
+    command ends with an error. A line that ends with `&&` goes on in the next one.
     """
     found = []
     for line, language, text, marker in blocks(document):
@@ -93,6 +93,7 @@ def commands(document):
         if not re.fullmatch("|output|fails|not run: .+|setup: .+", marker, re.DOTALL):
             raise ValueError(f"{document}:{line}: unknown marker {marker!r}")
         not_run = marker.removeprefix("not run: ") if marker.startswith("not run") else None
+        text = text.replace("&&\n", "&& ")
         for number, command in enumerate(text.splitlines(), line):
             found.append(Command(document, number, command, None, not_run, False))
         found[-1] = found[-1]._replace(fails=marker == "fails")

@@ -116,14 +116,14 @@ def test_wines_to_predict_have_the_columns_of_the_table_but_the_target():
     assert all("." in number for row in rows for number in row.split(","))
 
 
-def test_ci_and_workflow_paste_lines_of_the_readme():
-    readme = (PROJECT / "README.rst").read_text()
+def test_ci_and_workflow_paste_lines_of_the_documents():
+    pages = [(PROJECT / f"{name}.rst").read_text() for name in ("README", "CONTRIBUTING")]
     script = (PROJECT / ".ci/run").read_text()
     workflow = (PROJECT / ".github/workflows/readme.yml").read_text()
     for text, n_lines in ((script, 2), (workflow, 5)):
-        patterns = re.findall(r"""(?:grep -m1|-Pattern) ['"]([^'"]+)['"]""", text)
+        patterns = re.findall(r"""(?:grep -m1|-Pattern|sed -n) ['"]/?([^'"/]+)['"/]""", text)
         assert len(patterns) == n_lines
-        assert [pattern for pattern in patterns if pattern not in readme] == []
+        assert [each for each in patterns if not any(each in page for page in pages)] == []
 
 
 @pytest.mark.slow
