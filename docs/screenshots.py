@@ -1,6 +1,7 @@
 """Take the pictures of the pages from a real MLflow UI, in headless Chromium.
 
-Each is what a browser shows that was never there before, with MLflow's Assistant.
+Each is what a browser shows that was never there before, with MLflow's Assistant. Only
+`first-page.png`, where the Assistant is closed, is put together by hand.
 
 python docs/screenshots.py
 """
@@ -22,7 +23,7 @@ from PIL import Image
 PROJECT = Path(__file__).resolve().parent.parent
 IMAGES = PROJECT / "docs" / "images"
 TRAININGS = ([], [0.5, 0.1], [0.1, 0.5], [0.03, 0.9], [0.01, 0.1], [0.001, 0.5])
-PROJECTOR, SCREEN = (1280, 720), (1900, 1000)  # pixels
+SCREEN = (1900, 1000)  # pixels
 COLORS = 64  # of a picture, so that all together have less than 300 kB
 # A headless browser has no mouse, and Plotly then lays its grey buttons over the points.
 MOUSE = "primaryHoverType=2,availableHoverTypes=2,primaryPointerType=4,availablePointerTypes=4"
@@ -88,7 +89,6 @@ def main():
         (candidates,) = folder.glob("mlruns/0/*/artifacts/candidates.png")
         save(candidates, candidates.name)
         with serve(folder) as server:
-            take(server + trainings, "runs.png", PROJECTOR)
             take(f"{server}{trainings}&compareRunsMode=CHART", "charts.png", SCREEN)
             take(server + sweep, "sweep.png", SCREEN)
 
