@@ -52,14 +52,12 @@ def make_page(estimator, table, path):
 def assert_answers(page, path, estimator, start, settings):
     """Open the page with settings in its address, and compare its answer with the model's."""
     page.open(f"{path.as_uri()}#{urlencode(settings)}")
-    answer = float(page.ask("answer.dataset.value"))
     row = pd.DataFrame([start | settings])[[*estimator.feature_names_in_]]
-    assert answer == pytest.approx(estimator.predict(row)[0], rel=1e-9)
+    expected = pytest.approx(estimator.predict(row)[0], rel=1e-9)
+    assert float(page.ask("answer.dataset.value")) == expected
 
 
-@pytest.mark.parametrize(
-    "steps", [[ElasticNet(0.01)], [ElasticNet(1.0)], [StandardScaler(), HuberRegressor()]]
-)
+@pytest.mark.parametrize("steps", [[ElasticNet(0.01)], [StandardScaler(), HuberRegressor()]])
 def test_page_of_wines_answers_what_the_model_predicts(steps, page, tmp_path):
     estimator, path = dataset.pipeline(*steps), tmp_path / "ask.html"
     start = make_page(estimator, dataset.load(dataset.DATA), path)

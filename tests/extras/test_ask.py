@@ -3,7 +3,6 @@
 import os
 import signal
 import socket
-from pathlib import Path
 
 import pytest
 
@@ -32,43 +31,40 @@ def asked(request, run_script, new_store):
         yield request.param, url
         os.killpg(server.pid, signal.SIGINT)  # as Ctrl-C does
         server.wait(30)
-    printed = Path(new_store, "server.log").read_text()
-    assert f"\nAsk the model, until Ctrl-C:\n\n{url}\n" in printed
-    assert "ask.py: interrupted" in printed
-    assert 'File "' not in printed.partition("ask.py: interrupted")[0]
+    printed = (new_store / "server.log").read_text()
+    assert f"\nAsk the model, until Ctrl-C:\n\n{url}\n\nask.py: interrupted\n" in printed
+
+
+def answer(url, wines):
+    """Return what the server itself answers for wines."""
+    sent = {"dataframe_split": wines.to_dict(orient="split", index=False)}
+    return post(f"{url}/invocations", sent)[1]["predictions"]
 
 
 def test_page_of_a_classifier_answers_for_sliders_and_for_the_next_row(asked):
     method, url = asked
-    rows = WINES.to_dict(orient="split", index=False)
-    answers = post(f"{url}/invocations", {"dataframe_split": rows})[1]["predictions"]
+    answers = answer(url, WINES)
     with start_browser() as page:
         page.open(url)
-        page.wait_for("answer.textContent != '…'")
-        for answer in [*answers, answers[0]]:  # After the last row comes the first one.
+        for expected in [*answers, answers[0]]:  # After the last row comes the first one.
             page.ask("next.click()")
             page.wait_for("!asking")
             if method == "predict":
-                assert page.ask("answer.textContent") == str(answer)
-                assert "not with probabilities" in page.ask("sum.textContent")
+                assert page.ask("answer.textContent") == str(expected)
             else:
-                assert float(page.ask("answer.dataset.value")) == answer[1]
-                assert page.ask("answer.textContent") == str(int(answer[1] >= 0.33))
-                assert f"probability of 1 is {answer[1]:.2f}" in page.ask("sum.textContent")
+                assert float(page.ask("answer.dataset.value")) == expected[1]
+                assert page.ask("answer.textContent") == str(int(expected[1] >= 0.33))
+                assert f"probability of 1 is {expected[1]:.2f}" in page.ask("sum.textContent")
         assert page.ask("target.textContent") == "good, 0 or 1"
-        assert page.ask("field10.value") == str(WINES["alcohol"][0])
         page.enter("field10", 14)
         page.wait_for("!asking")
-        wine = WINES.head(1).assign(alcohol=14.0).to_dict(orient="split", index=False)
-        (moved,) = post(f"{url}/invocations", {"dataframe_split": wine})[1]["predictions"]
+        (moved,) = answer(url, WINES.head(1).assign(alcohol=14.0))
         assert page.ask("answer.dataset.value") == str(moved if method == "predict" else moved[1])
 
 
-def test_taken_port_and_wrong_model_are_refused(run_script, store, model_uris):
+def test_taken_port_is_refused(run_script, store, model_uris):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         taken = run_script("extras.ask", model_uris["main"], port, store=store)
         assert_one_line_error(taken, f"port: received {port}", "in use", "a free one")
-    wrong = run_script("extras.ask", "runs:/0/model", free_port(), store=store)
-    assert_one_line_error(wrong, "model: received 'runs:/0/model'")
     assert_one_line_error(run_script("extras.ask", "m", 99999), "port: received 99999", "65535")
