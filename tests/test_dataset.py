@@ -193,6 +193,26 @@ def test_last_rows_in_time_are_for_the_test(shops, monkeypatch, column):
         assert fitted.max() < judged.min()
 
 
+@pytest.mark.parametrize(("form", "is_plain"), [("%d/%m/%Y", True), ("%m/%d/%Y", False)])
+def test_dates_whose_month_is_plain_are_read(shops, monkeypatch, form, is_plain):
+    monkeypatch.setattr(dataset, "TIME", "day")
+    table = pd.read_csv(shops)
+    days = pd.to_datetime(table["day"])
+    table["day"] = days.where(is_plain | (days.dt.day < 13), days[0].replace(day=1)).dt.strftime(
+        form
+    )
+    table.to_csv(shops, index=False)
+    if is_plain:
+        assert (
+            dataset.load(shops)["day"]
+            .dt.strftime("%Y-%m-%d")
+            .equals(days.astype(str).sort_values(ignore_index=True))
+        )
+    else:
+        with pytest.raises(UserError, match="received '0., allowed|plain which is the month"):
+            dataset.load(shops)
+
+
 def test_time_that_is_neither_date_nor_number_is_refused(shops, monkeypatch):
     monkeypatch.setattr(dataset, "TIME", "day")
     path = pathlib.Path(shops)

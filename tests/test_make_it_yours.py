@@ -9,14 +9,11 @@ from sklearn.datasets import load_diabetes
 import numpy as np
 import pandas as pd
 import pytest
-import yaml
 
-from documents import blocks, commands
-from helpers import LOCAL, PROJECT, copy_project, edit, run_command, run_successfully
+from helpers import LOCAL, PROJECT, copy_project, run_command, run_successfully
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 
-RUN = ("mlflow", "run", ".", *LOCAL)
 HAS_EXTRAS = (PROJECT / "extras").exists()
 
 
@@ -99,26 +96,3 @@ def test_tests_of_a_copy_pass_in_it(copy):
     done = run_command(*run_tests, cwd=copy[0], timeout=600)
     assert done.status == 0, done.out
     assert re.search(r"^\d+ passed", done.out, re.M)
-
-
-def test_a_fourth_model_is_an_entry_point_and_swept_like_the_others(tmp_path):
-    folder = copy_project(tmp_path / "wine")
-    for command in commands("docs/make-it-yours.rst"):
-        if "ridge-train.py" in command.text:
-            run_successfully("bash", "-c", command.text, cwd=folder)
-    run_successfully("ruff", "check", "ridge-train.py", cwd=folder)
-    (snippet,) = (each.text for each in blocks("docs/make-it-yours.rst") if each.language == "yaml")
-    project = yaml.safe_load((folder / "MLproject").read_text())
-    project["entry_points"] |= yaml.safe_load(snippet)
-    (folder / "MLproject").write_text(yaml.safe_dump(project))
-
-    run = run_command(*RUN, "-e", "ridge", "-P", "alpha=2", cwd=folder)
-    assert run.status == 0, run.err
-    assert run.out.startswith("\nRidge: alpha=2.0, data=wine-quality.csv\n")
-
-    if HAS_EXTRAS:
-        script = ("SCRIPTS = {", 'SCRIPTS = {"ridge": "ridge-train", ')
-        edit(folder / "extras" / "trainings.py", script)
-        swept = run_command(*RUN, "-e", "sweep", "-P", "model=ridge", "-P", "trials=3", cwd=folder)
-        assert swept.status == 0, swept.err
-        assert "Best of 3 candidates" in swept.out

@@ -168,15 +168,21 @@ def _check_texts(table, name, data):
 
 def _to_times(texts, data):
     """Return texts as numbers or as dates."""
-    times = pd.to_numeric(texts, errors="coerce")
-    if times.isna().any():
-        times = pd.to_datetime(texts, errors="coerce", format="ISO8601", utc=True)
-    if times.isna().any():
+    forms = ("ISO8601", "%d/%m/%Y", "%m/%d/%Y")
+    number, iso, *others = (
+        pd.to_numeric(texts, errors="coerce"),
+        *(pd.to_datetime(texts, errors="coerce", format=form, utc=True) for form in forms),
+    )
+    fitting = [each for each in (number, iso) if each.notna().all()][:1]
+    # Where no day is after the twelfth, both orders of day and month fit.
+    fitting = fitting or [each for each in others if each.notna().all()]
+    if len(fitting) != 1:
+        wrong = texts[number.isna() & iso.isna()].iloc[0]
         raise UserError(
-            f"data: column {TIME!r} of {data}: received {texts[times.isna()].iloc[0]!r}, allowed "
-            "are numbers, or dates such as 2026-11-28 or 2026-11-28T09:30"
+            f"data: column {TIME!r} of {data}: received {wrong!r}, allowed are numbers, or dates "
+            "such as 2026-11-28 or 28/11/2026, if it is plain which is the month"
         )
-    return times
+    return fitting[0]
 
 
 def pipeline(*steps, takes_missing=False):

@@ -1,24 +1,26 @@
 """The boosted trees: what they learn of the wines, and what they do with missing values."""
 
+import os
 import re
+import subprocess
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from documents import blocks
 from extras import boosting
-from helpers import client_of
+from helpers import LOCAL, PROJECT, client_of, run_successfully
 from wine import dataset, evaluation
 
 
 def test_trees_are_recorded_scored_and_better_than_lines(run_script, new_store):
-    trained = run_script("extras.boosting")
-    assert trained.status == 0, trained.err
+    out = run_successfully("mlflow", "run", PROJECT, "-e", "boosting", *LOCAL, cwd=new_store)
     (run,) = client_of(new_store).search_runs(["0"])
     assert run.info.run_name == "HistGradientBoosting 0.1, 100"
     assert run.data.metrics["cv_rmse"] == pytest.approx(0.7177, abs=5e-5)
     assert run.data.metrics["rmse_unseen"] < 0.7  # The lines of main and huber come to 0.73.
-    model = re.search(r"runs:/\w+/model", trained.out)[0]
+    model = re.search(r"runs:/\w+/model", out)[0]
     scored = run_script("extras.score", model, "predict.csv", "scored.csv")
     assert "20 rows scored" in scored.out
 
@@ -39,3 +41,13 @@ def test_missing_value_is_taken_where_it_is_declared_and_refused_otherwise(monke
     estimator = boosting.build(0.1, 100).fit(asked.head(2), [1, 2])
     with pytest.raises(ValueError, match="contains NaN"):
         estimator.predict(asked)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there is no diff")
+@pytest.mark.parametrize("folder", ["docs", "docs/pt"])
+def test_page_shows_the_difference_to_the_first_script(folder):
+    files = ("train.py", "extras/boosting.py")
+    labels = (each for file in files for each in ("--label", file))
+    done = subprocess.run(["diff", "-U1", *labels, *files], cwd=PROJECT, capture_output=True)
+    (shown,) = (each for each in blocks(f"{folder}/make-it-yours.rst") if each.language == "diff")
+    assert [*map(str.rstrip, done.stdout.decode().splitlines())] == shown.text.splitlines()
