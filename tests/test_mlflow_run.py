@@ -110,7 +110,7 @@ def test_run_has_figures_a_model_and_its_training_rows_as_artifacts(project, run
     files |= {"model", "training-rows.npy", *(["ask.html"] if entry_point != "classifier" else [])}
     assert {path.name for path in folder.iterdir()} == files
     hashes = np.load(folder / "training-rows.npy")
-    every = dataset.hash_rows(dataset.load(dataset.DATA)[dataset.FEATURES])
+    every = dataset.hash_groups(dataset.load(dataset.DATA))
     left = every[~every.isin(hashes)].nunique()
     assert (len(hashes), left) == EXPECTED[entry_point].n_rows
 
@@ -122,7 +122,14 @@ def test_run_and_model_say_the_estimator_and_its_metrics(run, model, entry_point
         assert model.tags[name] == tags[name]
     description = tags["mlflow.note.content"]
     assert description.startswith(f"**{tags['estimator']}**")
-    assert "only 20 wines of quality 3, and 5 of quality 9" in description
+    rare = "for rare values: only 20 wines of quality 3, and 5 of quality 9."
+    good = "(quality 7 or more) from a probability of 0.33 on", "of which 1060 are good."
+    for words in good if entry_point == "classifier" else [rare]:
+        assert words in description
+    assert ("majority" in description, "mean of the training" in description) == (
+        entry_point == "classifier",
+        entry_point != "classifier",
+    )
     for name, value in run.data.metrics.items():
         if not name.startswith("n_") and not name.endswith("_std"):
             assert f"{value:.4f}" in description

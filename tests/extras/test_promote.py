@@ -198,7 +198,7 @@ def test_resample_of_one_class_tells_nothing_and_warns_of_nothing():
 def test_too_few_unseen_rows_or_classes_are_refused():
     wines = dataset.load(dataset.DATA)
     split = dataset.split_table(wines, dataset.classes(wines, 7, "good"))
-    everything = dataset.hash_rows(wines[dataset.FEATURES])
+    everything = dataset.hash_groups(wines)
     unseen = everything[split.X_test.index[split.unseen]]
     bad, good = (unseen[split.y_test[split.unseen] == each] for each in (0, 1))
     for kept, said in (
