@@ -1,7 +1,6 @@
 """The process of a long task: what Ctrl-C must not cut in two, and the progress."""
 
 import contextlib
-import io
 import signal
 import sys
 
@@ -49,12 +48,11 @@ def progress(items, length, label, size=lambda item: 1):
     object
         Each item; it counts as done when the next one is requested.
     """
-    file = sys.stderr or io.StringIO()  # Python may have been started without a standard error.
-    terminal = file.isatty()
-    with click.progressbar(length=length, label=label, file=file, hidden=not terminal) as bar:
+    terminal = sys.stderr.isatty()
+    with click.progressbar(length=length, label=label, file=sys.stderr, hidden=not terminal) as bar:
         for item in items:
             yield item
             tenth = 10 * bar.pos // length
             bar.update(size(item))
             if not terminal and 10 * bar.pos // length > tenth:
-                print(f"{label}: {100 * bar.pos // length} %", file=file, flush=True)
+                print(f"{label}: {100 * bar.pos // length} %", file=sys.stderr, flush=True)

@@ -10,7 +10,6 @@ if __name__ == "__main__":
     process.report_errors()  # The imports take seconds, in which Ctrl-C may come.
 
 import contextlib
-import io
 import signal
 import sys
 import warnings
@@ -80,8 +79,6 @@ def evaluate_all(candidates, estimators, folds, jobs, rows):
     """Evaluate candidates in processes, log each that is done, and append it to `rows`."""
     task, n_tasks = delayed(evaluate_candidate), len(candidates)
     tasks = [task(number, estimator, folds) for number, estimator in enumerate(estimators)]
-    # joblib flushes both, and Python may have been started without one.
-    sys.stdout, sys.stderr = sys.stdout or io.StringIO(), sys.stderr or io.StringIO()
     # joblib warns of the tasks that Ctrl-C cuts short.
     warnings.filterwarnings("ignore", category=UserWarning, module="joblib")
     # Ctrl-C reaches all processes of a terminal, but only this one may react, which ends the

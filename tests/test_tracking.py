@@ -1,6 +1,7 @@
 """The record: what MLflow cannot record is one line, and nothing of it is left behind."""
 
 import os
+import re
 import shutil
 import sys
 import time
@@ -180,6 +181,26 @@ def test_read_only_folder_is_refused_in_one_line_soon(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_project_that_cannot_be_written_to_records_beside_the_database(tmp_path):
+    """MLflow would put the artifacts into the working folder, which a pod may not write to."""
+    (tmp_path / "closed").mkdir(mode=0o555)
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    tmp_path.chmod(0o755)
+    uri = store_uri(tmp_path / "open")
+    done = run_command(*as_a_user(), *TRAIN, cwd=tmp_path / "closed", MLFLOW_TRACKING_URI=uri)
+    assert done.status == 0, done.err
+    assert [*(tmp_path / "open").glob("mlruns/0/*/artifacts/model/MLmodel")]
+
+
+def test_proxy_that_stands_before_a_server_is_named(tmp_path):
+    address = f"http://127.0.0.1:{free_port()}"
+    proxy = {"http_proxy": address, "MLFLOW_TRACKING_URI": "http://tracking.example:5000"}
+    done = run_command(*TRAIN, cwd=tmp_path, **proxy)
+    said = f"; the proxy {address} is asked, but for hosts that NO_PROXY names"
+    assert_one_line_error(done, "MLflow cannot record: ", said, status=1)
+
+
 def test_encoded_folder_that_cannot_be_made_is_one_line_that_says_what_helps(tmp_path):
     """MLflow encodes its default address, and makes the folder of the encoded name."""
     folder = tmp_path / "João Silva" / "wine"
@@ -227,8 +248,7 @@ def test_store_in_a_folder_that_was_moved_is_refused_with_what_begins_a_new_one(
     assert_one_line_error(refused, "MLflow cannot record: ", place, status=1)
     assert not new_store.exists()
     assert runs_of(moved) == []
-    helps = refused.err.split("; where a folder was moved, ")[1].split(" ")[0]
-    name, uri = helps.split("=", 1)
+    name, uri = re.search(r"(MLFLOW_TRACKING_URI)=(\S+)$", refused.err).groups()
     run_successfully(*TRAIN, cwd=moved, **{name: uri})
     assert not new_store.exists()
     assert list(moved.glob("mlruns/0/models/*"))

@@ -2,6 +2,7 @@
 
 import atexit
 import gc
+import io
 import os
 import signal
 import sys
@@ -52,8 +53,10 @@ def run(main):
         if signal.getsignal(signum) != signal.SIG_IGN:
             signal.signal(signum, _interrupt)
     # MLflow prints signs, too, that the encoding of some outputs does not have.
-    for stream in (sys.stdout, sys.stderr):
-        if hasattr(stream, "reconfigure"):  # It may be None, or a notebook's own.
+    for name in ("stdout", "stderr"):
+        if getattr(sys, name) is None:  # Python was started without it.
+            setattr(sys, name, io.StringIO())
+        if hasattr(stream := getattr(sys, name), "reconfigure"):  # It may be a notebook's own.
             stream.reconfigure(errors="backslashreplace")
     # The imported modules are needed until the end, and then the process goes with all that it
     # holds: without these lines, Python would search them for garbage while training and at exit.

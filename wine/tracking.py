@@ -11,6 +11,7 @@ import traceback
 import warnings
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
+from urllib.request import getproxies
 
 import mlflow
 import numpy as np
@@ -189,9 +190,11 @@ def _check_store():
     is_closed = file.parent.exists() and not os.access(file.parent, os.W_OK)
     if uri.startswith("sqlite:") and (is_closed or file.is_dir()):
         raise UserError(
-            f"received {uri} to record in, allowed is a file in a folder that can be written to; "
-            "MLFLOW_TRACKING_URI or another working folder says so"
+            f"received {uri} to record in, allowed is a file in a folder that can be written to: "
+            "MLFLOW_TRACKING_URI=sqlite:////<folder>/mlflow.db names one"
         )
+    if uri.startswith("sqlite:") and not os.access(Path.cwd(), os.W_OK):
+        os.chdir(file.parent)  # MLflow puts the artifacts of a new database where it works.
     # MLflow logs the traceback of a database's error before it raises the error.
     logging.getLogger("mlflow.store.db.utils").setLevel(logging.CRITICAL)
     experiment = _experiment()
@@ -200,8 +203,8 @@ def _check_store():
     if place and not any(each.exists() for each in (place, *place.parents[:2])):
         raise UserError(
             f"MLflow cannot record: the artifacts of the experiment {experiment.name} belong in "
-            f"{place}, which is not there; where a folder was moved, "
-            "MLFLOW_TRACKING_URI=sqlite:///new.db begins a new database"
+            f"{place}, which is not there; mount or restore it, or begin a "
+            "new database by MLFLOW_TRACKING_URI=sqlite:///new.db"
         )
 
 
@@ -252,6 +255,8 @@ def _reason(error):
         reason += "; a server of MLflow 2 keeps no models, allowed is MLflow 3 or newer"
     elif reason.startswith("API request"):  # The server has not answered.
         reason += "; MLFLOW_TRACKING_URI names the server, MLFLOW_HTTP_REQUEST_TIMEOUT the wait"
+        if proxies := {*getproxies().values()}:
+            reason += f"; the proxy {min(proxies)} is asked, but for hosts that NO_PROXY names"
     # MLflow encodes its default address, and makes the folder of the encoded name
     # (mlflow/mlflow#19205).
     if isinstance(error, PermissionError) and unquote(reason) != reason:
