@@ -91,7 +91,7 @@ def _rare(split):
     counts, y = split.target_counts, split.y_train
     if "meaning" in y.attrs:
         return f"of which {y.sum() + split.y_test.sum()} are {y.name}"
-    if len(counts) > MANY_VALUES:
+    if len(counts) > MANY_VALUES and not isinstance(counts.index[0], str):
         return f"and for values of {TARGET} outside {counts.index[0]:g} to {counts.index[-1]:g}"
     (first, n_first), (last, n_last) = counts.nsmallest(2).sort_index().items()
     rare = f"only {count(n_first)} of {TARGET} {first}, and {n_last} of {TARGET} {last}"
