@@ -114,7 +114,7 @@ def select_unseen(split, seen, classes, data):
     seen : ndarray of uint64
         The hashes of the rows that were seen.
     classes : list
-        The classes that have to be among the rows.
+        Those that a classifier knows; empty for a regressor.
     data : str
         The table's path or URL, for the error message.
 
@@ -129,8 +129,8 @@ def select_unseen(split, seen, classes, data):
     received = f"data: received {dataset.count(len(y), 'unseen')} in {data}"
     if len(y) < MIN_ROWS:
         raise UserError(f"{received}, allowed are {MIN_ROWS} different ones or more to judge by")
-    if missing := {*classes} - {*y}:
-        raise UserError(f"{received}, none of them of the class {min(missing)}, allowed are some")
+    if len(classes) and y.nunique() == 1:
+        raise UserError(f"{received}, all of the class {y.iloc[0]}, allowed are two or more")
     return X, y
 
 

@@ -203,7 +203,7 @@ def test_too_few_unseen_rows_or_classes_are_refused():
     bad, good = (unseen[split.y_test[split.unseen] == each] for each in (0, 1))
     for kept, said in (
         (bad[:29], "29 unseen wines in x.csv, allowed are 30 different"),
-        (bad[:40], "40 unseen wines in x.csv, none of them of the class 1"),
+        (bad[:40], "40 unseen wines in x.csv, all of the class 0"),
     ):
         seen = everything[~everything.isin(kept)]
         with pytest.raises(UserError, match=f"data: received {said}"):
