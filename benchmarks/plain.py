@@ -35,6 +35,5 @@ with mlflow.start_run():
         scores = {"rmse": root_mean_squared_error(y_test, y_pred)}
     mlflow.log_metrics(scores)
     mlflow.log_params(estimator.get_params())
-    mlflow.sklearn.log_model(
-        estimator, name="model", skops_trusted_types=["sklearn.tree._tree.Tree"]
-    )
+    trusted = ["sklearn.tree._tree.Tree"]
+    mlflow.sklearn.log_model(estimator, name="model", skops_trusted_types=trusted)
