@@ -148,13 +148,11 @@ def test_metrics_of_several_classes_are_the_means_over_those_that_are_there(wine
     scores = evaluation.evaluate(estimator, split).scores
     assert scores.loc["recall", "test"] == pytest.approx(np.mean(recalls))
     two = split.y_test < 7  # The class 7 is not among them.
-    y, predicted = split.y_test[two], evaluation.predict(estimator, split.X_test[two])
-    found = evaluation.compute(estimator, y, predicted)
-    for name, compute in (
-        ("average_precision", average_precision_score),
-        ("roc_auc", roc_auc_score),
-    ):
-        each = [compute(y == grade, predicted.probabilities[:, grade - 5]) for grade in (5, 6)]
+    predicted = evaluation.predict(estimator, split.X_test[two], split.y_test[two])
+    found = evaluation.compute(estimator, predicted)
+    scorers = {"average_precision": average_precision_score, "roc_auc": roc_auc_score}
+    for name, compute in scorers.items():
+        each = [compute(predicted["y"] == grade, predicted[grade - 5]) for grade in (5, 6)]
         assert found[name] == pytest.approx(np.mean(each))
 
 
@@ -242,12 +240,8 @@ def test_small_table_is_trained_on_without_folds(run_script, new_store, wines):
 
 
 def test_thresholds_are_scored_as_by_hand():
-    y, probability = [0, 0, 1, 1, 1], np.array([0.1, 0.6, 0.4, 0.6, 0.9])
-    folds = []
-    for rows in ([0, 3], [1, 2, 4]):
-        probabilities = np.column_stack([1 - probability, probability])[rows]
-        folds.append((np.array(y)[rows], evaluation.Predictions(None, probabilities)))
-    scores = evaluation.CrossValidation("f1", None, folds, 0).score_thresholds()
+    predicted = pd.DataFrame({"y": [0, 0, 1, 1, 1], 1: [0.1, 0.6, 0.4, 0.6, 0.9]})
+    scores = evaluation.CrossValidation("f1", None, predicted).score_thresholds()
     assert scores.loc[0.6].to_list() == pytest.approx([2 / 3, 2 / 3, 2 / 3])
     assert scores.loc[0.9].to_list() == pytest.approx([1 / 3, 1, 0.5])
 

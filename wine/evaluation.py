@@ -7,17 +7,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
-from sklearn import metrics
+from sklearn import metrics, model_selection
 from sklearn.base import clone, is_classifier
 from sklearn.compose import ColumnTransformer
 from sklearn.dummy import DummyClassifier, DummyRegressor
 from sklearn.exceptions import ConvergenceWarning
-from sklearn.model_selection import (
-    FixedThresholdClassifier,
-    KFold,
-    StratifiedKFold,
-    TimeSeriesSplit,
-)
 from sklearn.utils import resample
 
 import joblib
@@ -26,30 +20,27 @@ import pandas as pd
 
 from wine import UserError, dataset
 
-ASCENDING = ("rmse", "mae", "brier")  # Of these metrics, the lowest is the best.
-# The names in MLflow of a metric in each column of what `evaluate` returns.
-METRIC_NAMES = {"cv": "cv_{}", "test": "{}", "unseen": "{}_unseen", "baseline": "{}_baseline"}
 FOLDS = 5  # of a cross-validation
 MAX_FOLD_ROWS = 20_000  # Of more training rows, a sample is cross-validated.
 F1_TOLERANCE = 0.005  # Of two thresholds that are about as good, the higher is more precise.
 
 
-def _last_step(estimator):
-    return estimator[-1] if hasattr(estimator, "steps") else estimator
+def _steps(estimator):
+    """Return the steps of a Pipeline, or the estimator itself as the only step."""
+    return [step for _, step in getattr(estimator, "steps", [("", estimator)])]
 
 
 def final_step(estimator):
     """Return the estimator itself, or the last step of a Pipeline, without its threshold."""
-    step = _last_step(estimator)
-    if isinstance(step, FixedThresholdClassifier):
+    step = _steps(estimator)[-1]
+    if isinstance(step, model_selection.FixedThresholdClassifier):
         return getattr(step, "estimator_", step.estimator)  # estimator_ is the one that was fitted
     return step
 
 
 def threshold(estimator):
     """Return the probability from which on a classifier predicts 1, or None if it has none."""
-    step = _last_step(estimator)
-    return step.threshold if isinstance(step, FixedThresholdClassifier) else None
+    return getattr(_steps(estimator)[-1], "threshold", None)
 
 
 def name(estimator):
@@ -89,20 +80,10 @@ def get_params(estimator):
     """Return the parameters of an estimator, or of all steps of a Pipeline, by their short names.
 
     No two steps may have a parameter of the same name.
-
-    Examples
-    --------
-    >>> from sklearn.linear_model import Ridge
-    >>> from sklearn.pipeline import make_pipeline
-    >>> from sklearn.preprocessing import StandardScaler
-    >>> params = get_params(make_pipeline(StandardScaler(), Ridge(alpha=2.0)))
-    >>> params["with_mean"], params["alpha"]
-    (True, 2.0)
     """
-    steps = [step for _, step in getattr(estimator, "steps", [("", estimator)])]
     return {
         key.removeprefix("estimator__"): value
-        for step in steps
+        for step in _steps(estimator)
         if not isinstance(step, ColumnTransformer)  # Its parameters are lists of columns.
         for key, value in step.get_params().items()
         if key != "estimator"  # Of a threshold's classifier, only the parameters are shown.
@@ -142,10 +123,8 @@ def main_metric(estimator):
     Metric(name='rmse', ascending=True, scoring='neg_root_mean_squared_error')
     """
     if is_classifier(estimator):
-        kind, scoring = "average_precision", _score_average_precision
-    else:
-        kind, scoring = "rmse", "neg_root_mean_squared_error"
-    return Metric(kind, kind in ASCENDING, scoring)
+        return Metric("average_precision", False, _score_average_precision)
+    return Metric("rmse", True, "neg_root_mean_squared_error")
 
 
 def fit(estimator, split, params):
@@ -171,20 +150,17 @@ def fit(estimator, split, params):
         If the estimator cannot be fitted at all.
     """
     received = f"received {join(own_params(estimator, params))}"
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
+    with warnings.catch_warnings(record=True, action="always") as caught:
         try:
             with joblib.parallel_config("threading", n_jobs=-1):  # Trees grow on all cores.
                 estimator.fit(split.X_train, split.y_train)
         except ValueError as error:
             reason = str(error).splitlines()[0]
             raise UserError(f"{name(estimator)} cannot be fitted: {received}; {reason}") from error
-    converged = True
-    for warning in caught:
-        if issubclass(warning.category, ConvergenceWarning):
-            converged = False
-        else:
-            print(f"{name(estimator)}: {str(warning.message).splitlines()[0]}", file=sys.stderr)
+    converged = not any(issubclass(each.category, ConvergenceWarning) for each in caught)
+    for each in caught:
+        if not issubclass(each.category, ConvergenceWarning):
+            print(f"{name(estimator)}: {str(each.message).splitlines()[0]}", file=sys.stderr)
     if not converged:
         print(f"{name(estimator)} has not converged: {received}", file=sys.stderr)
     return converged
@@ -215,17 +191,6 @@ def make_folds(split, classifier):
     by rows that it was fitted on. The folds of a classifier have about the same share of each
     class. With `dataset.TIME`, each fold is judged by models that were fitted on the rows before.
 
-    Parameters
-    ----------
-    split : wine.dataset.Split
-        The table, split.
-    classifier : bool
-        Whether the target is a class.
-
-    Returns
-    -------
-    Folds
-
     Raises
     ------
     UserError
@@ -235,32 +200,31 @@ def make_folds(split, classifier):
     if len(y) > MAX_FOLD_ROWS:
         options = {"n_samples": MAX_FOLD_ROWS, "stratify": y if classifier else None}
         X, y = resample(X, y, replace=False, random_state=42, **options)
-    groups = np.arange(len(X))
-    if dataset.GROUP:
-        _, groups = np.unique(split.groups[X.index], return_inverse=True)
-    elif dataset.IDENTICAL_ROWS_ARE_COPIES and not dataset.TIME:
-        groups = X.groupby([*X.columns], dropna=False).ngroup().to_numpy()
-    # Each fold gets some of the groups of identical rows. scikit-learn's StratifiedGroupKFold takes
-    # several seconds for this where there are many groups.
-    _, first = np.unique(groups, return_index=True)
-    splitter = (StratifiedKFold if classifier else KFold)(FOLDS, shuffle=True, random_state=42)
+    kind = model_selection.StratifiedKFold if classifier else model_selection.KFold
+    splitter, groups = kind(FOLDS, shuffle=True, random_state=42), np.arange(len(X))
     if dataset.TIME:
-        X, y, splitter = X.sort_index(), y.sort_index(), TimeSeriesSplit(FOLDS)
-    with warnings.catch_warnings():
+        X, y, splitter = X.sort_index(), y.sort_index(), model_selection.TimeSeriesSplit(FOLDS)
+    elif dataset.GROUP:
+        groups = split.groups[X.index]
+    elif dataset.IDENTICAL_ROWS_ARE_COPIES:
+        groups = X.groupby([*X.columns], dropna=False).ngroup()
+    # Each fold gets some of the groups, each of which its first row stands for. scikit-learn's
+    # StratifiedGroupKFold takes several seconds for this where there are many groups.
+    _, first, groups = np.unique(groups, return_index=True, return_inverse=True)
+    try:
         # scikit-learn only warns of a class that has fewer rows than there are folds.
-        warnings.simplefilter("error", UserWarning)
-        try:
+        with warnings.catch_warnings(action="error", category=UserWarning):
             rows = [
                 [np.flatnonzero(np.isin(groups, numbers)) for numbers in fold]
                 for fold in splitter.split(first, y.iloc[first])
             ]
-            if classifier and any(y.iloc[each].nunique() < y.nunique() for _, each in rows):
-                raise ValueError(f"not every fold has {dataset.NOUN}s of each class")
-        except (ValueError, UserWarning) as error:
-            raise UserError(
-                f"data: received {dataset.count(len(X), 'training')}, {len(first)} of "
-                f"them different, allowed are enough to judge by {FOLDS} folds: {error}"
-            ) from error
+        if classifier and any(y.iloc[judged].nunique() < y.nunique() for _, judged in rows):
+            raise ValueError(f"not every fold has {dataset.NOUN}s of each class")
+    except (ValueError, UserWarning) as error:
+        raise UserError(
+            f"data: received {dataset.count(len(X), 'training')}, {len(first)} of "
+            f"them different, allowed are enough to judge by {FOLDS} folds: {error}"
+        ) from error
     return Folds(X, y, rows)
 
 
@@ -274,24 +238,21 @@ def describe_folds(split):
 
 
 class CrossValidation(NamedTuple):
-    """What an estimator answers for the rows of each fold, when it was fitted on the other folds.
+    """How good an estimator is on the rows of each fold, when it was fitted on the other folds.
 
     Attributes
     ----------
     metric : str
         The metric by which models of this kind are compared.
-    scores : DataFrame, shape (FOLDS, n_metrics)
-        The metrics of each fold, by their names.
-    answers : list of (Series, Predictions)
-        For each fold, the target and the predictions.
-    fit_time : float
-        Seconds of a fit, the mean of all.
+    scores : DataFrame, shape (FOLDS, n_metrics + 1)
+        The metrics of each fold, by their names, and `fit_time` in seconds.
+    predicted : DataFrame
+        What is predicted for the rows of all folds, as `predict` returns it.
     """
 
     metric: str
     scores: pd.DataFrame
-    answers: list
-    fit_time: float
+    predicted: pd.DataFrame
 
     def summarize(self):
         """Return the mean and the standard deviation of the metric, by their names in MLflow."""
@@ -300,44 +261,37 @@ class CrossValidation(NamedTuple):
 
     def score_thresholds(self):
         """Return the recall, precision and f1 of the rows of all folds, indexed by threshold."""
-        targets, predictions = zip(*self.answers, strict=True)
-        probability = np.concatenate([each.probabilities[:, 1] for each in predictions])
-        curve = metrics.precision_recall_curve(np.concatenate(targets), probability)
+        curve = metrics.precision_recall_curve(self.predicted["y"], self.predicted[1])
         scores = pd.DataFrame({"recall": curve[1], "precision": curve[0]})[:-1].set_axis(curve[2])
         return scores.assign(f1=2 / (1 / scores).sum(axis=1))
 
 
 def score_folds(estimator, folds):
-    """Cross-validate an estimator by `Folds`; raise a ValueError if it cannot be fitted.
+    """Return the `CrossValidation` of an estimator by `Folds`; copies of it are fitted.
 
-    The estimator stays as it is: copies of it are fitted, with all steps of a Pipeline.
-
-    Returns
-    -------
-    CrossValidation
+    Raises
+    ------
+    ValueError
+        If it cannot be fitted.
     """
-    scores, answers, seconds = [], [], 0.0
+    scores, predicted = [], []
     for rows, judged in folds.rows:
         start = time.perf_counter()
         fitted = clone(estimator).fit(folds.X.iloc[rows], folds.y.iloc[rows])
-        seconds += time.perf_counter() - start
-        y, predicted = folds.y.iloc[judged], predict(fitted, folds.X.iloc[judged])
-        scores.append(compute(fitted, y, predicted))
-        answers.append((y, predicted))
+        seconds = time.perf_counter() - start
+        predicted.append(predict(fitted, folds.X.iloc[judged], folds.y.iloc[judged]))
+        scores.append(compute(fitted, predicted[-1]) | {"fit_time": seconds})
     metric = main_metric(estimator).name
-    return CrossValidation(metric, pd.DataFrame(scores), answers, seconds / len(answers))
+    return CrossValidation(metric, pd.DataFrame(scores), pd.concat(predicted))
 
 
 def cross_validate(estimator, split):
-    """Cross-validate an estimator on the training set, by the folds by which all are compared.
+    """Return the `CrossValidation` on the training set, by the folds by which all are compared.
 
-    Returns
-    -------
-    CrossValidation or None
-        None if the training set is too small; a line says so.
+    It is None if the training set is too small; a line says so.
     """
-    with warnings.catch_warnings(), joblib.parallel_config("threading", n_jobs=-1):
-        warnings.simplefilter("ignore")  # The fit on all training rows reports them.
+    # The fit on all training rows reports the warnings.
+    with warnings.catch_warnings(action="ignore"), joblib.parallel_config("threading", n_jobs=-1):
         try:
             return score_folds(estimator, make_folds(split, is_classifier(estimator)))
         except (UserError, ValueError) as error:
@@ -356,34 +310,21 @@ def baseline(estimator, split):
 
     The probabilities of a classifier's baseline are the shares of the classes in the training set.
     """
-    if is_classifier(estimator):
-        return DummyClassifier(strategy="prior").fit(split.X_train, split.y_train)
-    return DummyRegressor(strategy="mean").fit(split.X_train, split.y_train)
+    dummy = DummyClassifier(strategy="prior") if is_classifier(estimator) else DummyRegressor()
+    return dummy.fit(split.X_train, split.y_train)
 
 
-class Predictions(NamedTuple):
-    """What an estimator predicts for some rows.
+def predict(estimator, X, y):
+    """Predict rows, once for all that is computed and drawn of them.
 
-    Attributes
-    ----------
-    y_pred : ndarray, shape (n_rows,)
-        The numbers or the classes.
-    probabilities : ndarray, shape (n_rows, n_classes), or None
-        Those of a classifier, as `predict_proba` returns them.
+    Returns
+    -------
+    DataFrame, shape (n_rows, 2 + n_classes)
+        The true values `y`, the predicted ones `y_pred`, and the probability of each class of a
+        classifier in columns 0, 1 and so on, in the order of its `classes_`.
     """
-
-    y_pred: np.ndarray
-    probabilities: np.ndarray | None
-
-    def select(self, mask):
-        """Return the predictions for those rows of which a mask is True."""
-        return Predictions(*(None if each is None else each[mask] for each in self))
-
-
-def predict(estimator, X):
-    """Return the `Predictions` of rows, once for all that is computed and drawn of them."""
     probabilities = estimator.predict_proba(X) if is_classifier(estimator) else None
-    return Predictions(estimator.predict(X), probabilities)
+    return pd.DataFrame(probabilities, X.index).assign(y=y, y_pred=estimator.predict(X))
 
 
 class Evaluation(NamedTuple):
@@ -392,23 +333,21 @@ class Evaluation(NamedTuple):
     Attributes
     ----------
     scores : DataFrame
-        It has a row for each metric (rmse, mae, r2; or accuracy, recall, precision, f1, roc_auc,
-        average_precision, brier; of recall, precision, f1, roc_auc and average_precision the macro
-        averages where the classes are not 0 and 1) and four columns. `cv` is the mean over the
-        folds of the training set, or NaN if there is no cross-validation.
+        It has a row for each metric that `compute` returns and four columns. `cv` is the mean over
+        the folds of the training set, or NaN if there is no cross-validation.
         `test` is computed on the whole test set, `unseen` on the different test rows without an
         identical copy in the training set. `unseen` is NaN if fewer than two different values
         are left, as the metrics are not defined then. `baseline` is the metric of a model that
         always predicts the mean or the majority of the training set, on the unseen rows; if these
         have no metrics, on the whole test set.
-    predicted : Predictions
-        Those for the test set.
+    predicted : DataFrame
+        What is predicted for the test set, as `predict` returns it.
     cv : CrossValidation or None
         That of the training set.
     """
 
     scores: pd.DataFrame
-    predicted: Predictions
+    predicted: pd.DataFrame
     cv: CrossValidation | None
 
 
@@ -439,14 +378,16 @@ def evaluate(estimator, split, cv=None):
     mae   0.59  0.58    0.56      0.67
     r2    0.27  0.29    0.32     -0.00
     """
-    X, y, predicted = split.X_test, split.y_test, predict(estimator, split.X_test)
+    rows = split.X_test, split.y_test
+    predicted, constant = predict(estimator, *rows), predict(baseline(estimator, split), *rows)
     columns = {"cv": cv.scores.mean()} if cv else {}
-    columns["test"] = compute(estimator, y, predicted)
-    if y[split.unseen].nunique() > 1:
-        X, y = X[split.unseen], y[split.unseen]
-        columns["unseen"] = compute(estimator, y, predicted.select(split.unseen))
-    columns["baseline"] = compute(estimator, y, predict(baseline(estimator, split), X))
-    scores = pd.DataFrame(columns, index=columns["test"], columns=list(METRIC_NAMES), dtype=float)
+    columns["test"] = compute(estimator, predicted)
+    if split.y_test[split.unseen].nunique() > 1:
+        columns["unseen"] = compute(estimator, predicted[split.unseen])
+        constant = constant[split.unseen]
+    columns["baseline"] = compute(estimator, constant)
+    names = ["cv", "test", "unseen", "baseline"]
+    scores = pd.DataFrame(columns, index=columns["test"], columns=names, dtype=float)
     return Evaluation(scores, predicted, cv)
 
 
@@ -460,34 +401,28 @@ def flatten(result, split):
     test_metrics : dict
         Of the test set: rmse, rmse_unseen, rmse_baseline, n_test and n_unseen.
     """
-    by_folds, values = {"n_train": len(split.y_train)}, {"n_test": len(split.y_test)}
-    for (key, column), value in result.scores.stack().dropna().items():
-        found = by_folds if column == "cv" else values
-        found[METRIC_NAMES[column].format(key)] = value
-    by_folds |= result.cv.summarize() if result.cv else {}
-    return by_folds, values | {"n_unseen": int(split.unseen.sum())}
+    cv, test, unseen, baseline = (column.dropna() for _, column in result.scores.items())
+    by_folds = cv.add_prefix("cv_").to_dict() | (result.cv.summarize() if result.cv else {})
+    values = test.to_dict() | unseen.add_suffix("_unseen").to_dict()
+    values |= baseline.add_suffix("_baseline").to_dict()
+    n_rows = {"n_test": len(split.y_test), "n_unseen": int(split.unseen.sum())}
+    return by_folds | {"n_train": len(split.y_train)}, values | n_rows
 
 
-def compute(estimator, y, predicted):
-    """Compute the metrics, by name, of the `Predictions` that a fitted estimator has made.
+def compute(estimator, predicted):
+    """Compute the metrics, by name, of what a fitted estimator predicts, as `predict` returns it.
 
-    Parameters
-    ----------
-    estimator : scikit-learn regressor or classifier
-        Fitted; it made the predictions.
-    y : Series, shape (n_rows,)
-        The true values.
-    predicted : Predictions
-        For the same rows.
+    Of several classes, recall, precision, f1, roc_auc and average_precision are the means over
+    those of each class against the others.
     """
-    y_pred, probabilities = predicted
+    y, y_pred = predicted["y"], predicted["y_pred"]
     if not is_classifier(estimator):
         return {
             "rmse": metrics.root_mean_squared_error(y, y_pred),
             "mae": metrics.mean_absolute_error(y, y_pred),
             "r2": metrics.r2_score(y, y_pred),
         }
-    # Of several classes, the metrics of each against the others are averaged.
+    probabilities = predicted.drop(columns=["y", "y_pred"]).to_numpy()
     options = {"average": "binary" if is_binary(estimator) else "macro", "zero_division": 0}
     return {
         "accuracy": metrics.accuracy_score(y, y_pred),
@@ -506,26 +441,16 @@ def is_binary(classifier):
 
 
 def _one_against_rest(metric, classifier, y, probabilities):
-    """Compute a metric of the probability of the class 1; of other classes, the mean over each.
-
-    The metric of a class is that against the others; a class that is not in `y` does not count.
-    """
+    """Compute a metric of the class 1; of other classes, the mean over those that are in `y`."""
     if is_binary(classifier):
         return metric(y, probabilities[:, 1])
-    y = np.asarray(y)
-    found = [
-        metric(y == each, probability)
-        for each, probability in zip(classifier.classes_, probabilities.T, strict=True)
-        if 0 < np.count_nonzero(y == each) < len(y)
-    ]
-    return float(np.mean(found))
+    present = np.isin(classifier.classes_, y)
+    is_class = np.equal.outer(np.asarray(y), classifier.classes_[present])
+    return metric(is_class, probabilities[:, present])  # scikit-learn takes the mean over columns.
 
 
 def average_precision(classifier, y, probabilities):
-    """Compute the average precision of probabilities, shape (n_rows, n_classes).
-
-    Of other classes than 0 and 1 it is the mean over the classes that are in `y`.
-    """
+    """Compute the average precision of probabilities, shape (n_rows, n_classes)."""
     return _one_against_rest(metrics.average_precision_score, classifier, y, probabilities)
 
 
