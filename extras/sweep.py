@@ -121,11 +121,9 @@ def log_table(rows, script, metric):
 def charts_url(names, metric):
     """Store the view of the active run's candidates, and return the address of its charts."""
     run_id, score = mlflow.active_run().info.run_id, f"cv_{metric.name}"
-    columns = [f"metrics.`{score}`", *(f"params.`{name}`" for name in names)]
     children = f"tags.`mlflow.parentRunId` = '{run_id}'"
-    state = report.table_view(columns, children, columns[0], metric.ascending)
-    state |= report.charts_view("Trials", [report.parallel_chart(names, [score])])
-    return report.runs_url(compareRunsMode="CHART", **report.store_view(f"sweep-{run_id}", state))
+    view = report.store_view(f"sweep-{run_id}", children, [score], names, metric.ascending)
+    return report.runs_url(compareRunsMode="CHART", **view)
 
 
 def read_params():

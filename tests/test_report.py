@@ -81,7 +81,7 @@ def test_view_that_cannot_be_stored_opens_the_table_of_all_runs(new_store):
     """A tag of an experiment that was deleted is refused, as to a member without the right."""
     with tracking_in(new_store), mlflow.start_run():
         mlflow.MlflowClient().delete_experiment("0")
-        view = report.store_view("key", {})
+        view = report.store_view("key", "", ["rmse"], [], True)
         mlflow.MlflowClient().restore_experiment("0")
         assert (view, views_of(new_store)) == ({}, {})
         assert report.runs_url(**view).endswith("/runs?workflowType=machine_learning")

@@ -56,29 +56,25 @@ def _describe(estimator, params, split, result):
     """Describe a run in Markdown, as MLflow's UI shows it."""
     table = result.scores.to_csv(sep="|", float_format="%.4f", na_rep="-")
     # The spaces keep the columns apart in MLflow's UI.
-    header, *rows = table.replace("|", " | &nbsp; ").splitlines()
+    header, rows = table.replace("|", " | &nbsp; ").rstrip().split("\n", 1)
     y, threshold = split.y_train, evaluation.threshold(estimator)
     constant = "majority" if is_classifier(estimator) else "mean"
     meaning = f" ({y.attrs['meaning']})" if "meaning" in y.attrs else ""
     meaning += f" from a probability of {threshold:g} on" if threshold else ""
-    return "\n".join(
-        [
-            f"**{evaluation.name(estimator)}** ({evaluation.join(params)}) predicts `{y.name}`"
-            f"{meaning} from the {split.X_train.shape[1]} raw measurements of a {NOUN}. Trained on "
-            f"{count(len(y))}, judged by {len(split.y_test)} others (*test*){_by(split)}. "
-            f"{split.unseen.sum()} of these differ from each other and from the training {NOUN}s "
-            f"(*unseen*). On these, the *baseline* always answers the {constant} of the training "
-            f"{NOUN}s. *cv* is the mean of {evaluation.describe_folds(split)}. "
-            "Choose by *cv*, report by *unseen*.",
-            "",
-            f"metric{header}",
-            "---|---:|---:|---:|---:",
-            *rows,
-            "",
-            f"**Not good for** {NOUN}s of another kind than the {split.target_counts.sum()} of "
-            f"this table, {_rare(split)}.",
-        ]
-    )
+    return f"""\
+**{evaluation.name(estimator)}** ({evaluation.join(params)}) predicts `{y.name}`{meaning} \
+from the {split.X_train.shape[1]} raw measurements of a {NOUN}. Trained on {count(len(y))}, \
+judged by {len(split.y_test)} others (*test*){_by(split)}. {split.unseen.sum()} of these differ \
+from each other and from the training {NOUN}s (*unseen*). On these, the *baseline* always answers \
+the {constant} of the training {NOUN}s. *cv* is the mean of {evaluation.describe_folds(split)}. \
+Choose by *cv*, report by *unseen*.
+
+metric{header}
+---|---:|---:|---:|---:
+{rows}
+
+**Not good for** {NOUN}s of another kind than the {split.target_counts.sum()} of this table, \
+{_rare(split)}."""
 
 
 def _by(split):
@@ -108,10 +104,10 @@ def print_summary(estimator, params, split, result):
     model = f"-m runs:/{mlflow.active_run().info.run_id}/model --env-manager local"
     is_linear = hasattr(evaluation.final_step(estimator), "coef_")
     sliders = f"\nAsk the model by sliders:\n\n{artifact_url('ask.html')}\n" if is_linear else ""
-    for metric, score in result.scores["unseen"].items():
-        if metric in ("r2", "average_precision") and score > 0.999:
-            leak = f"{metric} is {score:.4f} on unseen {NOUN}s: a column may hold the answer"
-            print(f"data: {leak}", file=sys.stderr)
+    scores = result.scores["unseen"].filter(["r2", "average_precision"])
+    for metric, score in scores[scores > 0.999].items():
+        leak = f"{metric} is {score:.4f} on unseen {NOUN}s: a column may hold the answer"
+        print(f"data: {leak}", file=sys.stderr)
     print_text(
         f"""
 {evaluation.name(estimator)}: {evaluation.join(params)}
@@ -158,15 +154,14 @@ def runs_url(**view):
     The view is what the page shows, by the names in its own URL, for instance
     ``compareRunsMode="CHART"``; by default it is the table of all training runs.
     """
-    runs = f"{_server()}/#/experiments/{mlflow.active_run().info.experiment_id}/runs"
-    return f"{runs}?{urlencode(TRAINING | view)}"
+    experiment_id = mlflow.active_run().info.experiment_id
+    return f"{_server()}/#/experiments/{experiment_id}/runs?{urlencode(TRAINING | view)}"
 
 
 def artifact_url(path):
     """Return the URL of the page that shows an artifact of the active run."""
-    run = mlflow.active_run().info
-    page = f"{_server()}/#/experiments/{run.experiment_id}/runs/{run.run_id}/artifacts/{path}"
-    return f"{page}?{urlencode(TRAINING)}"
+    page = f"/{mlflow.active_run().info.run_id}/artifacts/{path}?"
+    return runs_url().replace("?", page)
 
 
 def model_url(name):
@@ -197,34 +192,51 @@ def _store_trainings(estimator, params):
     columns are as many as there is room for beside the Assistant on a projector: the metric by
     folds and on the unseen test rows, then the parameters.
     """
-    metric = evaluation.main_metric(estimator)
-    names = [*evaluation.own_params(estimator, params)]
-    cv, unseen = f"cv_{metric.name}", f"{metric.name}_unseen"
-    columns = [*(f"metrics.`{name}`" for name in (cv, unseen)), *(f"params.`{p}`" for p in names)]
+    metric, names = evaluation.main_metric(estimator), [*evaluation.own_params(estimator, params)]
     inputs = mlflow.get_run(mlflow.active_run().info.run_id).inputs.dataset_inputs
     digest = next(each.dataset.digest for each in inputs if each.tags[0].value == "training")
+    metrics = [f"cv_{metric.name}", f"{metric.name}_unseen"]
     search = f"metrics.`{metric.name}` >= 0 and dataset.digest = '{digest}'"
-    table = table_view(columns, search, columns[0], metric.ascending)
-    bars = {"type": "BAR", "uuid": "bars", "metricKey": cv}
-    charts = charts_view("Trainings", [parallel_chart(names, [cv, unseen]), bars])
-    return store_view("-".join([cv, *names, digest]), table | charts)
+    key = "-".join([metrics[0], *names, digest])
+    bars = {"type": "BAR", "uuid": "bars", "metricKey": metrics[0]}
+    return store_view(key, search, metrics, names, metric.ascending, [bars])
 
 
-def store_view(key, state):
+def store_view(key, search, metrics, params, ascending, charts=()):
     """Store a view of the active run's experiment unless there is one, which may be changed.
 
     Parameters
     ----------
     key : str
         Its name in the address.
-    state : dict
-        What it shows, as `table_view` and `charts_view` return it.
+    search : str
+        The filter of the runs that it shows, in the language of MLflow's search box.
+    metrics, params : list of str
+        The columns of the table of runs, and the axes of the chart of parallel coordinates.
+    ascending : bool
+        Whether the run with the lowest value of the first metric comes first.
+    charts : sequence of dict, optional
+        The charts below that of parallel coordinates, in the names of MLflow's front end.
 
     Returns
     -------
     dict
         What `runs_url` takes to open the view; empty if it cannot be stored.
     """
+    columns = [*(f"metrics.`{each}`" for each in metrics), *(f"params.`{each}`" for each in params)]
+    common = {"metricSectionId": "charts", "runsCountToCompare": 100, "deleted": False}
+    parallel = {"type": "PARALLEL", "uuid": "parallel", "showAllRuns": True}
+    parallel |= {"selectedParams": params, "selectedMetrics": metrics}
+    section = {"uuid": "charts", "name": "Charts", "display": True, "columns": 1}
+    state = {
+        "selectedColumns": columns,
+        "searchFilter": search,
+        "orderByKey": columns[0],
+        "orderByAsc": ascending,
+        "compareRunSections": [section | {"cardHeight": 250}],  # pixels
+        "compareRunCharts": [common | chart for chart in (parallel, *charts)],
+        "runsHiddenMode": "SHOWALL",  # Charts would draw only the first ten runs.
+    }
     client, experiment_id = mlflow.MlflowClient(), mlflow.active_run().info.experiment_id
     try:
         if PREFIX + key not in client.get_experiment(experiment_id).tags:
@@ -232,42 +244,3 @@ def store_view(key, state):
     except MlflowException:  # On a team's server, not every member may change the experiment.
         return {}
     return {"viewStateShareKey": key}
-
-
-def table_view(columns, search, order, ascending):
-    """Return the state of a table of runs, in the names of MLflow's front end."""
-    return {
-        "selectedColumns": columns,
-        "searchFilter": search,
-        "orderByKey": order,
-        "orderByAsc": ascending,
-        "runsExpanded": {},
-        "runsPinned": [],
-        "runsHidden": [],
-        "groupsExpanded": {},
-    }
-
-
-def charts_view(section, charts):
-    """Return the state of a page of charts, one below the other, as a projector has no room."""
-    common = {"metricSectionId": section, "runsCountToCompare": 100}
-    common |= {"deleted": False, "isGenerated": False}
-    size = {"columns": 1, "cardHeight": 250}  # pixels
-    return {
-        "compareRunSections": [
-            {"uuid": section, "name": section, "display": True, "isReordered": False} | size
-        ],
-        "compareRunCharts": [common | chart for chart in charts],
-        "runsHiddenMode": "SHOWALL",  # Charts would draw only the first ten runs.
-    }
-
-
-def parallel_chart(params, metrics):
-    """Return the state of a chart of parallel coordinates."""
-    return {
-        "type": "PARALLEL",
-        "uuid": "parallel",
-        "showAllRuns": True,
-        "selectedParams": params,
-        "selectedMetrics": metrics,
-    }
