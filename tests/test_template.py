@@ -76,7 +76,7 @@ def test_rows_to_predict_have_the_features():
 def test_entry_point_trains_and_its_model_predicts_the_rows_to_predict(tmp_path):
     entry_point = "classifier" if dataset.HAS_LABELS else "huber"
     store = {"MLFLOW_TRACKING_URI": f"sqlite:///{tmp_path}/mlflow.db"}
-    run = ("mlflow", "run", PROJECT, "-e", entry_point, *LOCAL)
+    run = ("mlflow", "run", PROJECT, "-e", entry_point, *LOCAL, "-P", f"data={dataset.DATA}")
     model = re.search(r"runs:/\w+/model", run_successfully(*run, cwd=tmp_path, **store))[0]
     predict = ("mlflow", "models", "predict", "-m", model, *LOCAL, "-t", "csv", "-i")
     answers = run_successfully(*predict, PROJECT / "predict.csv", cwd=tmp_path, **store)
