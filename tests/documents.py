@@ -74,18 +74,12 @@ def commands(document):
     """Return the commands of a document, in order.
 
     A `.. code:: bash` (or powershell) block holds commands, one a line; a `.. code:: text` block
-    right after it shows what the last of them printed. A `.. code:: diff` block is applied. The
-    comment `.. not run: reason` before a block says why it cannot be run, `.. fails` that its last
-    command ends with an error. A line that ends with `&&` goes on in the next one.
+    right after it shows what the last of them printed. The comment `.. not run: reason` before a
+    block says why it cannot be run, `.. fails` that its last command ends with an error. A line
+    that ends with `&&` goes on in the next one.
     """
     found = []
     for line, language, text, marker in blocks(document):
-        if language == "diff":
-            # A line without anything has lost the blank that marks it as unchanged.
-            text = re.sub(r"^$", " ", text, flags=re.MULTILINE)
-            text = f"git apply -p0 <<'EOF'\n{text}\nEOF"
-            found.append(Command(document, line, text, None, None, False))
-            continue
         if language not in ("bash", "powershell"):
             if marker == "output":
                 found[-1] = found[-1]._replace(output=text)
