@@ -91,20 +91,10 @@ def get_params(estimator):
 
 
 class Metric(NamedTuple):
-    """The metric by which models of a kind are compared.
-
-    Attributes
-    ----------
-    name : str
-        Its name in MLflow.
-    ascending : bool
-        Whether the lowest is the best.
-    scoring : str or callable
-        scikit-learn's scorer for it, of which the highest score is the best.
-    """
+    """The metric by which models of a kind are compared: its name in MLflow, and its scorer."""
 
     name: str
-    ascending: bool
+    ascending: bool  # whether the lowest is the best
     scoring: str | Callable
 
     @property
@@ -130,14 +120,7 @@ def main_metric(estimator):
 def fit(estimator, split, params):
     """Fit an estimator in place on the training set, and print each of its warnings in one line.
 
-    Parameters
-    ----------
-    estimator : scikit-learn estimator
-        Not fitted.
-    split : wine.dataset.Split
-        The table, split.
-    params : dict
-        The script's parameters, which a warning repeats.
+    A warning repeats the script's parameters.
 
     Returns
     -------
@@ -354,19 +337,6 @@ class Evaluation(NamedTuple):
 def evaluate(estimator, split, cv=None):
     """Predict the test set, and compute the metrics beside those by folds and of a baseline.
 
-    Parameters
-    ----------
-    estimator : scikit-learn regressor or classifier
-        Fitted.
-    split : wine.dataset.Split
-        The table, split.
-    cv : CrossValidation, optional
-        Of the estimator on the training set.
-
-    Returns
-    -------
-    Evaluation
-
     Examples
     --------
     >>> from sklearn.linear_model import LinearRegression
@@ -394,12 +364,8 @@ def evaluate(estimator, split, cv=None):
 def flatten(result, split):
     """Return the metrics that are defined, and the numbers of rows, as MLflow takes them.
 
-    Returns
-    -------
-    training_metrics : dict
-        Of the training set: cv_rmse (by folds), for instance, cv_rmse_std and n_train.
-    test_metrics : dict
-        Of the test set: rmse, rmse_unseen, rmse_baseline, n_test and n_unseen.
+    The first dict is of the training set (cv_rmse, by folds, for instance), the second of the test
+    set: rmse, rmse_unseen, rmse_baseline, n_test and n_unseen.
     """
     cv, test, unseen, baseline = (column.dropna() for _, column in result.scores.items())
     by_folds = cv.add_prefix("cv_").to_dict() | (result.cv.summarize() if result.cv else {})

@@ -14,16 +14,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from scipy.stats import binomtest
 
+from wine import evaluation
 from wine.dataset import NOUN, TARGET_SCALE
-from wine.evaluation import (
-    FOLDS,
-    choose_threshold,
-    final_step,
-    is_binary,
-    main_metric,
-    name,
-    threshold,
-)
 
 COLORS = "tab:gray", "tab:blue"  # of all test rows, and of the unseen ones
 PERFECT = {"color": "black", "linestyle": "--", "label": "perfect"}
@@ -53,15 +45,7 @@ def training(estimator, split, result):
     All test rows are shown beside the unseen ones, which have no identical copy in the training
     set. A linear model is shown by the effect of each measurement, other models by the permutation
     importance on the unseen rows.
-
-    Parameters
-    ----------
-    estimator : scikit-learn regressor or classifier
-        Fitted. The curves of a classifier are only drawn where it knows the classes 0 and 1.
-    split : wine.dataset.Split
-        The table, split.
-    result : wine.evaluation.Evaluation
-        What the estimator predicts for the test set and for the folds of the training set.
+    The curves of a classifier are only drawn where it knows the classes 0 and 1.
 
     Returns
     -------
@@ -81,23 +65,23 @@ def training(estimator, split, result):
         }
     else:
         figures = {"confusion-matrix.png": _confusion_matrix(*drawn)}
-        if is_binary(estimator):
+        if evaluation.is_binary(estimator):
             figures |= {
                 "roc-curve.png": _curve(*drawn, metrics.RocCurveDisplay),
                 "precision-recall-curve.png": _curve(*drawn, metrics.PrecisionRecallDisplay),
                 "calibration.png": _calibration(*drawn),
             }
             figures |= {"threshold.png": _threshold(estimator, result.cv)} if result.cv else {}
-    if hasattr(final_step(estimator), "coef_"):
+    if hasattr(evaluation.final_step(estimator), "coef_"):
         return figures | {"effects.png": _effects(estimator, split)}
     return figures | {"importances.png": _importances(estimator, subsets[-1], split.X_test)}
 
 
 def _new_plot(estimator, title, n_rows=0):
     """Return a figure and its axes; the title says whether only a sample of the rows is shown."""
-    figure = new_figure()
+    figure, title = new_figure(), f"{evaluation.name(estimator)}: {title}"
     sample = f",\na sample of {MAX_ROWS:,} {NOUN}s" if n_rows > MAX_ROWS else ""
-    return figure, figure.subplots(subplot_kw={"title": f"{name(estimator)}: {title}{sample}"})
+    return figure, figure.subplots(subplot_kw={"title": title + sample})
 
 
 def _sample(rows):
@@ -117,13 +101,13 @@ def _axis(label):
 def _confusion_matrix(estimator, subsets, target):
     figure = new_figure(width=4.8 * len(subsets), height=4.4)
     (axes,) = figure.subplots(1, len(subsets), squeeze=False)
-    chosen, title = threshold(estimator), f"{name(estimator)}: confusion matrix"
-    figure.suptitle(title if chosen is None else f"{title}, threshold {chosen:g}")
-    classes = estimator.classes_
-    names = ["other", target] if is_binary(estimator) else classes
-    is_large = len(classes) > 10  # The numbers would not fit into the cells.
-    options = {"include_values": not is_large, "values_format": ",d", "colorbar": is_large}
-    options["xticks_rotation"] = "vertical" if is_large else "horizontal"
+    classes, chosen = estimator.classes_, evaluation.threshold(estimator)
+    limit = "" if chosen is None else f", threshold {chosen:g}"
+    figure.suptitle(f"{evaluation.name(estimator)}: confusion matrix{limit}")
+    names = ["other", target] if evaluation.is_binary(estimator) else classes
+    options = {"values_format": ",d", "colorbar": False}
+    if len(classes) > 10:  # The numbers would not fit into the cells.
+        options = {"include_values": False, "xticks_rotation": "vertical"}
     for ax, (rows, label, _) in zip(axes, subsets, strict=True):
         answers = rows["y"], rows["y_pred"]
         shares = metrics.confusion_matrix(*answers, labels=classes, normalize="true")
@@ -131,7 +115,7 @@ def _confusion_matrix(estimator, subsets, target):
             *answers, labels=classes, display_labels=names, ax=ax, **options
         )
         for cell, share in zip(np.ravel(display.text_), np.ravel(shares), strict=False):
-            if not is_large:
+            if cell:
                 cell.set_text(f"{cell.get_text()}\n{share:.0%}")
         ax.set(title=label, xlabel="predicted", ylabel="true (share of the row)")
     return figure
@@ -141,22 +125,18 @@ def _curve(estimator, subsets, target, display):
     """Draw a curve for each subset, and the point on it of the classes that are predicted."""
     is_roc = display is metrics.RocCurveDisplay
     figure, ax = _new_plot(estimator, "ROC curve" if is_roc else "precision-recall curve")
-    chosen = threshold(estimator)
+    chosen = evaluation.threshold(estimator)
     point = "predicted classes" if chosen is None else f"threshold {chosen:g}"
     for rows, label, color in subsets:
         y, y_pred, is_last = rows["y"], rows["y_pred"], label == subsets[-1].label
         options = {"plot_chance_level": is_last, "curve_kwargs": {"color": color}, "ax": ax}
         display.from_predictions(y, rows[1], name=label, **options)
-        recall, precision, false = (
-            found.mean() for found in (y_pred[y == 1], y[y_pred == 1], y_pred[y == 0])
-        )
-        at = (false, recall) if is_roc else (recall, precision)
+        recall, precision = y_pred[y == 1].mean(), y[y_pred == 1].mean()
+        at = (y_pred[y == 0].mean(), recall) if is_roc else (recall, precision)
         ax.plot(*at, "ko", label=point if is_last else None)
-    if is_roc:
-        recall = f"share of the {target} that are found"
-        ax.set(xlabel=f"share of the others called {target}", ylabel=recall)
-    else:
-        ax.set(xlabel="recall", ylabel="precision")
+    roc = f"share of the others called {target}", f"share of the {target} that are found"
+    xlabel, ylabel = roc if is_roc else ("recall", "precision")
+    ax.set(xlabel=xlabel, ylabel=ylabel)
     _legend_below(ax)
     return figure
 
@@ -174,8 +154,7 @@ def _calibration(estimator, subsets, target):
     bottom.margins(y=0.25)
     bottom.set(xlabel=f"predicted probability of {target}", ylabel=f"{NOUN}s")
     bins = rows.groupby(np.digitize(rows[1], edges[1:-1]))
-    shares = bins["y"].mean()
-    counts = bins["y"].agg(["sum", "size"]).to_numpy()
+    shares, counts = bins["y"].mean(), bins["y"].agg(["sum", "size"]).to_numpy()
     ends = [binomtest(*each).proportion_ci(method="wilson") for each in counts]
     errors = np.abs(np.transpose(ends) - shares.to_numpy())
     label = f"{label.removesuffix(' of them')} in bins, 95 % intervals"
@@ -183,17 +162,18 @@ def _calibration(estimator, subsets, target):
     top.plot([0, 1], [0, 1], **PERFECT)
     top.legend(loc="upper left")
     brier = metrics.brier_score_loss(rows["y"], rows[1])
-    top.set_title(f"{name(estimator)}: calibration, Brier score {brier:.4f}")
+    top.set_title(f"{evaluation.name(estimator)}: calibration, Brier score {brier:.4f}")
     top.set_ylabel(f"share of {target} {NOUN}s in the bin")
     return figure
 
 
 def _threshold(estimator, cv):
     """Draw recall, precision and F1 over the threshold of the probability, from the folds."""
-    figure, ax = _new_plot(estimator, f"threshold, by {FOLDS} folds of the training {NOUN}s")
+    folds = f"{evaluation.FOLDS} folds of the training {NOUN}s"
+    figure, ax = _new_plot(estimator, f"threshold, by {folds}")
     scores = cv.score_thresholds()
     ax.plot(scores, label=["recall", "precision", "F1"])
-    best, chosen = choose_threshold(scores["f1"]), threshold(estimator)
+    best, chosen = evaluation.choose_threshold(scores["f1"]), evaluation.threshold(estimator)
     ax.axvline(best, color="tab:gray", linestyle=":", label=f"{best:.2f}: chosen by the folds")
     if chosen is not None:
         ax.axvline(chosen, color="black", linestyle="--", label=f"{chosen:g}: this model's")
@@ -257,7 +237,8 @@ def _effects(estimator, split):
     X, names = split.X_train, split.X_train.columns
     if hasattr(estimator, "steps"):
         X, names = estimator[:-1].transform(X), estimator[:-1].get_feature_names_out()
-    effects = pd.Series(np.asarray(final_step(estimator).coef_ * np.std(X, axis=0)), names)
+    coefficients = evaluation.final_step(estimator).coef_
+    effects = pd.Series(coefficients * np.std(np.asarray(X), axis=0), names)
     _plot_bars(ax, effects)
     n_zero, label = np.count_nonzero(effects == 0), f"change of the predicted {split.y_train.name}"
     label = label if TARGET_SCALE.startswith("from") else _axis(label)
@@ -269,7 +250,7 @@ def _effects(estimator, split):
 def _importances(estimator, subset, X):
     """Draw the permutation importances (Breiman, Machine Learning 45:5-32, 2001)."""
     figure, ax = _new_plot(estimator, "permutation importance", len(subset.rows))
-    rows, metric = _sample(subset.rows), main_metric(estimator)
+    rows, metric = _sample(subset.rows), evaluation.main_metric(estimator)
     options = {"scoring": metric.scoring, "n_repeats": 5, "random_state": 42}
     with joblib.parallel_config("threading", n_jobs=-1):
         drops = permutation_importance(estimator, X.loc[rows.index], rows["y"], **options)

@@ -27,23 +27,7 @@ TRAINING = {"workflowType": "machine_learning"}
 def tags(estimator, params, split, result, converged):
     """Return the tags of a training's run and of its model.
 
-    Parameters
-    ----------
-    estimator : scikit-learn estimator
-        What was trained.
-    params : dict
-        The script's parameters.
-    split : wine.dataset.Split
-        What it was trained and tested on.
-    result : wine.evaluation.Evaluation
-        The metrics.
-    converged : bool
-        Whether the fit converged.
-
-    Returns
-    -------
-    dict
-        `estimator`, `converged`, and the tag that MLflow shows as the description.
+    Of them, MLflow shows `mlflow.note.content` as the description.
     """
     return {
         "estimator": evaluation.name(estimator),
@@ -98,7 +82,7 @@ def print_summary(estimator, params, split, result):
     """Print the metrics, and the next commands with the active run's ID filled in.
 
     The address that is printed opens a view of the experiment, in which the best of the trainings
-    come first; it is stored where there is none. The arguments are those of `tags`.
+    come first; it is stored where there is none.
     """
     view = _store_trainings(estimator, params)
     model = f"-m runs:/{mlflow.active_run().info.run_id}/model --env-manager local"
