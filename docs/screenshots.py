@@ -30,10 +30,11 @@ MOUSE = "primaryHoverType=2,availableHoverTypes=2,primaryPointerType=4,available
 
 
 def run(*arguments, folder):
-    """Run Python in the project, and return the addresses that it prints, without the server."""
+    """Run Python in a folder, and return the addresses that it prints, without the server."""
     command = [sys.executable, *map(str, arguments)]
     env = os.environ | {"MLFLOW_TRACKING_URI": f"sqlite:///{folder}/mlflow.db"}
-    done = subprocess.run(command, cwd=PROJECT, env=env, check=True, capture_output=True, text=True)
+    env |= {"PYTHONPATH": str(PROJECT)}
+    done = subprocess.run(command, cwd=folder, env=env, check=True, capture_output=True, text=True)
     return re.findall(r"http://127.0.0.1:5050(/\S+)", done.stdout)
 
 
@@ -83,8 +84,8 @@ def main():
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for arguments in TRAININGS:
-            trainings, *_ = run("train.py", *arguments, folder=folder)
-        run("huber-train.py", folder=folder)
+            trainings, *_ = run(PROJECT / "train.py", *arguments, folder=folder)
+        run(PROJECT / "huber-train.py", folder=folder)
         *_, sweep = run("-m", "extras.sweep", "main", 50, folder=folder)
         (candidates,) = folder.glob("mlruns/0/*/artifacts/candidates.png")
         save(candidates, candidates.name)
