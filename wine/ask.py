@@ -8,6 +8,8 @@ import pandas as pd
 
 from wine import dataset, evaluation
 
+MAX_COLUMNS = 1000
+
 
 def page(estimator, split, result):
     """Return the HTML text of a page that predicts by itself, without a server.
@@ -30,6 +32,8 @@ def page(estimator, split, result):
     X, rmse = split.X_train, result.scores.loc["rmse"]
     fields = [_describe(column) for _, column in X.items()]
     start = {field["name"]: field["start"] for field in fields}
+    n_more = len(fields) if len(fields) > MAX_COLUMNS else 0
+    fields = [] if n_more else fields  # Each needs rows of all columns to be measured.
     # The parts are measured one by one, whatever steps of the estimator scale and encode a column.
     changes = [{}] + [{field["name"]: value} for field in fields for value in field["values"]]
     changes += [{field["name"]: field["values"][-1] for field in fields if field["values"]}]
@@ -48,6 +52,7 @@ def page(estimator, split, result):
         start=f"the mean {dataset.NOUN}",
         spread=rmse[subset],
         base=base,
+        note=f"The model has {n_more} columns, too many for sliders." if n_more else "",
         fields=[field for field in fields if X[field["name"]].nunique() > 1],
     )
 

@@ -24,6 +24,7 @@ from wine import UserError
 from wine.tables import locate
 
 TRAINING_ROWS = "training-rows.npy"  # artifact of a training: the hash of each training row
+MAX_SCHEMA = 1_000_000  # letters
 FAIL_FAST = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "8", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
 
 
@@ -104,13 +105,16 @@ def datasets(split, data):
 
 def _dataset(X, y, data, context):
     # MLflow warns of whole-number columns, which cannot hold a missing value.
-    rows = X.assign(**{y.name: y.astype("float64") if pd.api.types.is_numeric_dtype(y) else y})
+    y = y.astype("float64") if pd.api.types.is_numeric_dtype(y) else y
+    rows = pd.concat([X, y], axis=1)
     options = {"source": dataset_source(locate(data)), "targets": y.name}
     dataset = mlflow.data.from_pandas(rows, **options, name=f"{Path(data).stem}-{context}")
     # For its schema, MLflow would test each cell in Python: eleven seconds for a million wines. The
     # first rows in which each column has no value, and in which it has one, tell the same.
     few = rows.loc[pd.concat([rows.isna().idxmax(), rows.notna().idxmax()]).unique()]
-    dataset.schema = mlflow.data.from_pandas(few, **options).schema
+    schema = mlflow.data.from_pandas(few, **options).schema
+    # MLflow takes no longer one, so that a table of some 10,000 columns is recorded without it.
+    dataset.schema = schema if len(schema.to_json()) < MAX_SCHEMA else None
     return dataset
 
 
