@@ -27,7 +27,6 @@ ENTRY_POINTS = ("main", "huber", "classifier")
 LOCAL = ("--env-manager", "local")
 MLFLOW_RUN = ("mlflow", "run", PROJECT, *LOCAL)
 WINES = pd.read_csv(PROJECT / "predict.csv")
-LONG = bool(os.environ.get("WINE_TEST_LONG"))  # more bodies, more runs, more moments to be killed
 
 
 class Result(NamedTuple):

@@ -38,18 +38,13 @@ def houses(monkeypatch, tmp_path):
     return write
 
 
-# Reading
-
-
 def test_measurements_are_floats_and_quality_is_an_integer(wines):
     kinds = {name: "float64" for name in dataset.FEATURES} | {"quality": "int64"}
     assert wines.dtypes.astype(str).to_dict() == kinds
     pd.testing.assert_frame_equal(wines, pd.read_csv(PROJECT / "wine-quality.csv"))
 
 
-@pytest.mark.parametrize(
-    ("value", "kind"), [("7", "int64"), ("5.5", "float64"), ("1e19", "float64"), ("-3", "int64")]
-)
+@pytest.mark.parametrize(("value", "kind"), [("5.5", "float64"), ("-3", "int64")])
 def test_target_is_any_finite_number(value, kind, lines, tmp_path):
     other = ",".join([*lines[3].split(",")[:-1], value])
     (tmp_path / "wines.csv").write_text("\n".join([*lines[:3], other, *lines[4:]]))
@@ -87,24 +82,17 @@ def test_declaration_that_does_not_fit_is_refused(houses, monkeypatch, name, val
         dataset.load(houses("gas,90,90", "wood,70,80", "coal,60,70"))
 
 
-# Preparing
-
-
 def test_texts_are_one_of_several_and_missing_numbers_the_median(houses):
     table = dataset.load(houses("gas,NA,40", "NA,70,0", "wood,60,90", "gas,100,40", "wood,70,90"))
     X, y = table[dataset.FEATURES], table["energy"]
     estimator = dataset.pipeline(LinearRegression()).fit(X, y)
-    prepared = pd.DataFrame(
-        estimator[:-1].transform(X), columns=estimator[0].get_feature_names_out()
-    )
+    names = estimator[0].get_feature_names_out()
+    prepared = pd.DataFrame(estimator[:-1].transform(X), columns=names)
     assert prepared["area"].tolist() == [70, 70, 60, 100, 70]
     texts = prepared[["heating_gas", "heating_missing", "heating_wood"]]
     assert texts.to_numpy().argmax(axis=1).tolist() == [0, 1, 2, 0, 2]
     asked = pd.DataFrame({"heating": [None, np.nan, "coal"], "area": [70.0] * 3})
     assert estimator[:-1].transform(asked)[:, 1:].tolist() == [[0, 1, 0], [0, 1, 0], [0, 0, 0]]
-
-
-# Splitting
 
 
 def test_split_keeps_each_wine_once(wines):
@@ -127,12 +115,6 @@ def test_unseen_rows_differ_from_the_training_rows_and_from_each_other(seed):
     tested = pd.MultiIndex.from_frame(split.X_test)
     assert split.unseen.tolist() == (~tested.isin(seen) & ~tested.duplicated()).tolist()
     assert 0 < split.unseen.sum() < len(tested)
-
-
-def test_identical_wines_have_the_same_hash(wines):
-    hashes = dataset.hash_groups(wines)
-    assert hashes.nunique() == len(wines[dataset.FEATURES].drop_duplicates())
-    assert hashes.equals(dataset.split_table(wines).groups)
 
 
 def test_rows_that_are_no_copies_keep_their_hashes_in_a_table_that_grew(wines, monkeypatch):
@@ -160,7 +142,7 @@ def shops(tmp_path, monkeypatch):
     for name, value in {"FEATURES": ["a"], "TARGET": "sales"}.items():
         monkeypatch.setattr(dataset, name, value)
     rng = np.random.default_rng(0)
-    table = pd.DataFrame({"a": rng.normal(size=400), "sales": rng.normal(size=400)})
+    table = pd.DataFrame(rng.normal(size=(400, 2)), columns=["a", "sales"])
     days = pd.date_range("2026-01-01", periods=400).strftime("%Y-%m-%d")
     table = table.assign(shop=rng.integers(0, 40, 400), day=days, number=range(400))
     table.sample(frac=1, random_state=0).to_csv(tmp_path / "shops.csv", index=False)
@@ -198,16 +180,11 @@ def test_dates_whose_month_is_plain_are_read(shops, monkeypatch, form, is_plain)
     monkeypatch.setattr(dataset, "TIME", "day")
     table = pd.read_csv(shops)
     days = pd.to_datetime(table["day"])
-    table["day"] = days.where(is_plain | (days.dt.day < 13), days[0].replace(day=1)).dt.strftime(
-        form
-    )
-    table.to_csv(shops, index=False)
+    days = days.where(is_plain | (days.dt.day < 13), days[0].replace(day=1))
+    table.assign(day=days.dt.strftime(form)).to_csv(shops, index=False)
     if is_plain:
-        assert (
-            dataset.load(shops)["day"]
-            .dt.strftime("%Y-%m-%d")
-            .equals(days.astype(str).sort_values(ignore_index=True))
-        )
+        read = dataset.load(shops)["day"].dt.strftime("%Y-%m-%d")
+        assert read.tolist() == sorted(days.astype(str))
     else:
         with pytest.raises(UserError, match="received '0., allowed|plain which is the month"):
             dataset.load(shops)
@@ -250,19 +227,17 @@ def test_label_that_no_training_row_has_is_left_out(monkeypatch, capsys):
     table = pd.DataFrame({"a": range(48), "kind": labels})
     split = dataset.split_table(table, table["kind"])
     assert {*split.y_test} <= {*split.y_train}
-    assert f"data: {12 - len(split.X_test)} test wines left out, whose kind no tra" in (
-        capsys.readouterr().err
-    )
+    said = f"data: {12 - len(split.X_test)} test wines left out, whose kind no tra"
+    assert said in capsys.readouterr().err
 
 
-@pytest.mark.parametrize(("n_rows", "quality"), [(4, None), (40, 6)])
-def test_table_without_enough_to_learn_is_refused(wines, n_rows, quality):
-    table = wines[wines["quality"] == quality] if quality else wines
-    refusal = (
-        "30 training wines with quality 6 only" if quality else "received 4 wines, allowed .* 5"
-    )
+@pytest.mark.parametrize(
+    ("kept", "n_rows", "refusal"),
+    [("quality > 0", 4, "received 4 wines, allowed .* 5"), ("quality == 6", 40, "quality 6 only")],
+)
+def test_table_without_enough_to_learn_is_refused(wines, kept, n_rows, refusal):
     with pytest.raises(UserError, match=refusal):
-        dataset.split_table(table.head(n_rows))
+        dataset.split_table(wines.query(kept).head(n_rows))
 
 
 def test_wine_is_good_from_the_threshold_on(wines, tmp_path):

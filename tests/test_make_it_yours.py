@@ -4,8 +4,6 @@ import json
 import re
 import sys
 
-from sklearn.datasets import load_diabetes
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -19,26 +17,12 @@ HAS_EXTRAS = (PROJECT / "extras").exists()
 
 def declare(folder, declarations):
     """Change declarations as a person does: one line for each."""
-    edited = 0
-    for path in (folder / "wine" / "dataset.py", folder / "clf-train.py"):
-        text = path.read_text()
-        for name, value in declarations.items():
-            pattern = rf"^{name} = (\[.*?\]|[^#\n]*)"
-            if name == "TARGET_THRESHOLD":
-                pattern = r"^(GOOD, TARGET_THRESHOLD) = [^#\n]*"
-                name, value = "GOOD, TARGET_THRESHOLD", ("high", value)
-            line = f"{name} = {value!r}"
-            text, n = re.subn(pattern, lambda _, line=line: line, text, flags=re.M | re.S)
-            edited += n
+    path = folder / "wine" / "dataset.py"
+    for name, value in declarations.items():
+        pattern = rf"^{name} = (\[.*?\]|[^#\n]*)"
+        text, n = re.subn(pattern, f"{name} = {value!r}", path.read_text(), flags=re.M | re.S)
+        assert n == 1
         path.write_text(text)
-    assert edited == len(declarations)
-
-
-def patients():
-    """Return a table of numbers, one of them with an odd name, and what to declare for it."""
-    table = load_diabetes(as_frame=True, scaled=False).frame
-    declarations = {"NOUN": "patient", "TARGET_SCALE": "units", "TARGET_THRESHOLD": 150}
-    return table.rename(columns={"bmi": "bmi, kg/m²"}), declarations | {"TARGET": "target"}
 
 
 def penguins():
@@ -49,10 +33,10 @@ def penguins():
     return pd.read_csv(PROJECT / "docs/penguins.csv")[names], declarations
 
 
-@pytest.fixture(scope="module", params=[patients, penguins], ids=lambda make: make.__name__)
-def copy(request, tmp_path_factory):
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory):
     """Return a copy of the project for a table, the table, and what its classifier has printed."""
-    table, declarations = request.param()
+    table, declarations = penguins()
     folder = copy_project(tmp_path_factory.mktemp("copy") / "project")
     declare(folder, {"DATA": "table.csv", "FEATURES": [*table.columns[:-1]]} | declarations)
     table.to_csv(folder / "table.csv", index=False)
@@ -69,7 +53,7 @@ def test_training_speaks_of_no_wine_and_its_model_predicts(copy):
     predict = ("mlflow", "models", "predict", *model, "-t", "csv", "-i", "predict.csv")
     answers = json.loads(run_successfully(*predict, cwd=folder))["predictions"]
     assert len(answers) == 20
-    assert set(answers) <= (set(table["species"]) if "species" in table else {0, 1})
+    assert set(answers) <= set(table["species"])
 
 
 @pytest.mark.skipif(not HAS_EXTRAS, reason="extras/ was deleted")
@@ -83,10 +67,9 @@ def test_table_is_scored_promoted_and_swept(copy):
     assert f"{len(table)} rows scored into" in run("score", model, "table.csv", "scored.csv")
     scored = pd.read_csv(folder / "scored.csv")
     assert [*scored.columns[: len(table.columns)]] == [*table.columns]
-    if "species" in table:
-        assert (scored["prediction"] == table["species"]).mean() > 0.9
-        probabilities = scored[[f"probability_{each}" for each in np.unique(table["species"])]]
-        np.testing.assert_allclose(probabilities.sum(axis=1), 1)
+    assert (scored["prediction"] == table["species"]).mean() > 0.9
+    probabilities = scored[[f"probability_{each}" for each in np.unique(table["species"])]]
+    np.testing.assert_allclose(probabilities.sum(axis=1), 1)
     assert "Promoted: version 1" in run("promote", model, "champion")
     assert "Best of 2 candidates" in run("sweep", "classifier", 2)
 

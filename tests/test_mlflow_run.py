@@ -13,7 +13,6 @@ from documents import commands
 from helpers import (
     LOCAL,
     MLFLOW_RUN,
-    PROJECT,
     as_a_user,
     client_of,
     copy_project,
@@ -22,7 +21,6 @@ from helpers import (
     models_of,
     run_command,
     run_id_in,
-    run_successfully,
     runs_of,
     tracking_in,
 )
@@ -39,30 +37,16 @@ class Expected(NamedTuple):
     figures: str
 
 
-OF_REGRESSOR = "measured-against-predicted residuals effects"
+OF_REGRESSOR = (3673, 845), "measured-against-predicted residuals effects"
+OF_TREES = "confusion-matrix roc-curve precision-recall-curve importances calibration threshold"
+ELASTIC = {"alpha": "1.0", "l1_ratio": "0.1", "random_state": "42", "test_size": "0.25"}
+HUBER = {"alpha": "0.0001", "epsilon": "1.35", "max_iter": "100", "with_mean": "True"}
+TREES = {"n_estimators": "80", "max_depth": "None", "threshold": "0.33", "test_size": "0.2"}
 EXPECTED = {
-    "main": Expected(
-        estimator="ElasticNet",
-        run_name="ElasticNet 1.0, 0.1",
-        params={"alpha": "1.0", "l1_ratio": "0.1", "random_state": "42", "test_size": "0.25"},
-        n_rows=(3673, 845),
-        figures=OF_REGRESSOR,
-    ),
-    "huber": Expected(
-        estimator="HuberRegressor",
-        run_name="Huber 0.0001, 1.35, 100",
-        params={"alpha": "0.0001", "epsilon": "1.35", "max_iter": "100", "with_mean": "True"},
-        n_rows=(3673, 845),
-        figures=OF_REGRESSOR,
-    ),
+    "main": Expected("ElasticNet", "ElasticNet 1.0, 0.1", ELASTIC, *OF_REGRESSOR),
+    "huber": Expected("HuberRegressor", "Huber 0.0001, 1.35, 100", HUBER, *OF_REGRESSOR),
     "classifier": Expected(
-        estimator="ExtraTreesClassifier",
-        run_name="ExtraTrees 80, None",
-        params={"n_estimators": "80", "max_depth": "None", "threshold": "0.33"}
-        | {"split_random_state": "42", "test_size": "0.2"},
-        n_rows=(3918, 672),
-        figures="confusion-matrix roc-curve precision-recall-curve importances "
-        "calibration threshold",
+        *("ExtraTreesClassifier", "ExtraTrees 80, None", TREES, (3918, 672), OF_TREES)
     ),
 }
 
@@ -83,9 +67,6 @@ def model(project, run):
     return model
 
 
-# What is recorded
-
-
 def test_run_has_a_name_and_the_parameters_of_the_estimator_and_the_split(run, entry_point):
     assert run.info.run_name == EXPECTED[entry_point].run_name
     params = EXPECTED[entry_point].params | {"data": "wine-quality.csv"}
@@ -94,10 +75,8 @@ def test_run_has_a_name_and_the_parameters_of_the_estimator_and_the_split(run, e
 
 def test_run_has_the_training_set_and_the_test_set_as_inputs(run, project):
     inputs = run.inputs.dataset_inputs
-    assert {each.dataset.name: each.tags[0].value for each in inputs} == {
-        "wine-quality-training": "training",
-        "wine-quality-test": "test",
-    }
+    names = {each.tags[0].value: each.dataset.name for each in inputs}
+    assert names == {part: f"wine-quality-{part}" for part in ("training", "test")}
     sources = {json.loads(each.dataset.source)["uri"] for each in inputs}
     assert sources == {str(project / "wine-quality.csv")}
     assert len({each.dataset.digest for each in inputs}) == 2
@@ -126,10 +105,8 @@ def test_run_and_model_say_the_estimator_and_its_metrics(run, model, entry_point
     good = "(quality 7 or more) from a probability of 0.33 on", "of which 1060 are good."
     for words in good if entry_point == "classifier" else [rare]:
         assert words in description
-    assert ("majority" in description, "mean of the training" in description) == (
-        entry_point == "classifier",
-        entry_point != "classifier",
-    )
+    baseline = "majority" if entry_point == "classifier" else "mean of the training"
+    assert baseline in description
     for name, value in run.data.metrics.items():
         if not name.startswith("n_") and not name.endswith("_std"):
             assert f"{value:.4f}" in description
@@ -150,9 +127,6 @@ def test_trees_are_saved_serial(project, model_uris):
     assert (trees.n_jobs, trees.n_estimators) == (None, 80)
 
 
-# What is printed
-
-
 def test_screen_shows_the_metrics_and_the_next_commands_and_nothing_else(
     trained, run, project, entry_point
 ):
@@ -167,9 +141,6 @@ def test_screen_shows_the_metrics_and_the_next_commands_and_nothing_else(
     page = f"/runs/{run.info.run_id}/artifacts/ask.html?workflowType=machine_learning\n"
     assert (page in out) == (entry_point != "classifier")  # It is the page of a linear model.
     assert re.sub(r".* INFO (mlflow|alembic)\..*\n", "", trained[entry_point].err) == ""
-
-
-# How it is started
 
 
 def test_same_parameters_give_the_same_metrics(run_script, new_store, recorded):
@@ -214,13 +185,6 @@ def test_start_line_trains_where_mlflow_on_its_own_would_not(tmp_path, monkeypat
     assert done.status == 0, done.err
     (run,) = runs_of(project)
     assert (project / "mlruns/0" / run.info.run_id / "artifacts/model/MLmodel").exists()
-
-
-def test_script_on_its_own_runs_in_another_folder_and_makes_the_store(tmp_path):
-    out = run_successfully("python", PROJECT / "train.py", "0.5", "0.1", cwd=tmp_path)
-    assert "ElasticNet: alpha=0.5, l1_ratio=0.1, data=wine-quality.csv" in out
-    (run,) = runs_of(tmp_path)
-    assert (tmp_path / "mlruns/0" / run.info.run_id / "artifacts/model/MLmodel").exists()
 
 
 def test_wrong_parameter_makes_a_failed_run(new_store):

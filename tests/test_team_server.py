@@ -34,11 +34,8 @@ ADMIN, MEMBER = secrets.token_hex(), secrets.token_hex()
 @pytest.fixture(scope="module")
 def postgres():
     """Start a PostgreSQL; return its address, and a function that asks it."""
-    # Debian does not put the programs of a server on the PATH.
-    found = shutil.which("initdb") or max(
-        Path("/usr/lib/postgresql").glob("*/bin/initdb"), default=""
-    )
-    if not found:
+    debian = max(Path("/usr/lib/postgresql").glob("*/bin/initdb"), default="")  # not on the PATH
+    if not (found := shutil.which("initdb") or debian):
         reason = "needs PostgreSQL: initdb is neither on the PATH nor in /usr/lib/postgresql"
         pytest.fail(reason) if "CI" in os.environ else pytest.skip(reason)
     programs = Path(found).resolve().parent
@@ -51,11 +48,9 @@ def postgres():
             shutil.chown(folder, "postgres", "postgres")
             owner = ("setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups")
         data = ("-D", f"{folder}/data")
-        run_successfully(
-            *(*owner, programs / "initdb", *data, "--no-sync", "--encoding", "UTF8"),
-            *("-U", "mlflow", "--auth", "scram-sha-256", "--pwfile", f"{folder}/password"),
-            cwd=folder,
-        )
+        user = ("-U", "mlflow", "--auth", "scram-sha-256", "--pwfile", f"{folder}/password")
+        initdb = (*owner, programs / "initdb", *data, "--no-sync", "--encoding", "UTF8")
+        run_successfully(*initdb, *user, cwd=folder)
         options = f"-h 127.0.0.1 -p {port} -k {folder} -F"
         pg_ctl = (*owner, programs / "pg_ctl", *data, "-w", "-l", f"{folder}/log", "-o", options)
         try:
@@ -82,23 +77,19 @@ def server(postgres, tmp_path_factory):
         "MLFLOW_FLASK_SERVER_SECRET_KEY": secrets.token_hex(),
         "MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false",
     }
-    with start_server(
-        *("mlflow", "server", "--app-name", "basic-auth", "--port", port, "--workers", 1),
-        *("--artifacts-destination", folder / "artifacts"),
-        cwd=folder,
-        ready=f"{address}/health",
-        env=environment(**variables),
-    ):
+    command = ("mlflow", "server", "--app-name", "basic-auth", "--port", port, "--workers", 1)
+    command += ("--artifacts-destination", folder / "artifacts")
+    env = environment(**variables)
+    with start_server(*command, cwd=folder, ready=f"{address}/health", env=env):
         yield address, folder
 
 
 @pytest.fixture(scope="module")
 def ana(server):
     """Make ana a member; return the environment variables with which she uses the server."""
-    create = ("curl", "-sf", "-u", f"admin:{ADMIN}", "-H", "Content-Type: application/json", "-d")
-    member = json.dumps({"username": "ana", "password": MEMBER})
-    url = f"{server[0]}/api/2.0/mlflow/users/create"
-    run_successfully(*create, member, url, cwd=server[1])
+    member, url = json.dumps({"username": "ana", "password": MEMBER}), f"{server[0]}/api/2.0/mlflow"
+    create = ("curl", "-sf", "-u", f"admin:{ADMIN}", "--json", member, f"{url}/users/create")
+    run_successfully(*create, cwd=server[1])
     return as_user(server, "ana", MEMBER)
 
 
@@ -126,11 +117,9 @@ def stored(server, printed):
     return pytest.approx(mlflow.pyfunc.load_model(str(model)).predict(WINES), abs=1e-12)
 
 
-@pytest.mark.parametrize("password", [None, "wrong"])
-def test_training_without_the_password_is_refused_in_one_line(password, postgres, server, clone):
+def test_training_without_the_password_is_refused_in_one_line(postgres, server, clone):
     before = postgres[1](RUNS)
-    user = as_user(server, "ana", password) if password else {"MLFLOW_TRACKING_URI": server[0]}
-    done = run_command("python", "train.py", cwd=clone, **user)
+    done = run_command("python", "train.py", cwd=clone, **as_user(server, "ana", "wrong"))
     assert_one_line_error(done, "You are not authenticated", status=1)
     assert postgres[1](RUNS) == before
 

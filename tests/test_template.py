@@ -83,11 +83,6 @@ def test_entry_point_trains_and_its_model_predicts_the_rows_to_predict(tmp_path)
     assert json.loads(answers)["predictions"]
     if (PROJECT / "extras").exists():
         score = ("mlflow", "run", PROJECT, "-e", "score", *LOCAL, "-P", f"model={model}")
-        files = (
-            "-P",
-            f"input={PROJECT / 'predict.csv'}",
-            "-P",
-            f"output={tmp_path / 'scored.csv'}",
-        )
+        files = ("-P", f"input={PROJECT}/predict.csv", "-P", f"output={tmp_path}/scored.csv")
         scored = run_command(*score, *files, cwd=tmp_path, **store)
         assert scored.status == 0, scored.err

@@ -2,6 +2,7 @@
 
 import csv
 import gzip
+import itertools
 import os
 import re
 import sys
@@ -32,13 +33,10 @@ TEXTS = [
 
 def grow(path, count):
     """Write a table of `count` wines, the project's own, repeated."""
-    body = "".join(",".join(cells) + "\n" for cells in MEASURED)
-    times, rest = divmod(count, len(MEASURED))
+    lines = [",".join(cells) + "\n" for cells in MEASURED]
     with open(path, "w") as file:
         file.write(",".join(COLUMNS) + "\n")
-        for _ in range(times):
-            file.write(body)
-        file.writelines(body.splitlines(keepends=True)[:rest])
+        file.writelines(itertools.islice(itertools.cycle(lines), count))
 
 
 def write(path, rows, header=COLUMNS):
@@ -96,9 +94,8 @@ def table_of_many_types():
     arrays["fixed acidity"] = pa.array(wines["fixed acidity"], pa.float32())
     arrays["free sulfur dioxide"] = pa.array(wines["free sulfur dioxide"].round(), pa.int32())
     arrays["pH"] = pa.array([*map(str, wines["pH"][:39]), "dry"])
-    alcohol = [*wines["alcohol"]]
-    alcohol[3:6] = [None, float("nan"), float("inf")]
-    arrays["alcohol"] = pa.array(alcohol)
+    known = [*wines["alcohol"]]
+    arrays["alcohol"] = pa.array([*known[:3], None, float("nan"), float("inf"), *known[6:]])
     kept = {
         "name": pa.array([None, *map(str, range(39))]),
         "when": pa.array([datetime(2020, 1, 1)] * 40, pa.timestamp("us")),

@@ -24,19 +24,12 @@ def table(scores, **params):
 def axis_of(values):
     """Return the axis of a figure of candidates that have these values of one parameter."""
     found = table([0.5] * len(values), x=values)
-    figure = figures.candidates(found, ["x"], RMSE, 0)
-    figure.canvas.draw()
-    return figure.axes[0]
+    return figures.candidates(found, ["x"], RMSE, 0).axes[0]
 
 
 @pytest.mark.parametrize(
     ("values", "labels"),
-    [
-        (["random", "cyclic", "random"], ["cyclic", "random"]),
-        ([False, True], ["True", "False"]),
-        ([None, 20, 8, "sqrt"], ["8", "20", "None", "sqrt"]),
-        ([(1, 2), [3], "$x$"], ["$x$", "[3]", "(1, 2)"]),
-    ],
+    [([None, 20, 8, 20], ["8", "20", "None"]), ([(1, 2), [3], "$x$"], ["$x$", "[3]", "(1, 2)"])],
 )
 def test_what_is_no_number_gets_an_axis_of_texts(values, labels):
     assert [label.get_text() for label in axis_of(values).get_xticklabels()] == labels
@@ -51,13 +44,13 @@ def test_numbers_get_an_axis_of_numbers_and_a_logarithmic_one_where_they_are_far
 def test_best_candidate_is_marked_and_named():
     found = table([0.8139, 0.7592], alpha=[1.0, 0.01], l1_ratio=[0.1, 0.5])
     figure = figures.candidates(found, ["alpha", "l1_ratio"], RMSE, 1)
-    title = "best rmse 0.7592 with alpha=0.01, l1_ratio=0.5; 0.8139 with the defaults"
-    assert figure.get_suptitle() == title
+    best = "best rmse 0.7592 with alpha=0.01"
+    assert figure.get_suptitle() == f"{best}, l1_ratio=0.5; 0.8139 with the defaults"
     for ax, value in zip(figure.axes, (0.01, 0.5), strict=True):
         (star,) = [line for line in ax.lines if line.get_marker() == "*"]
         assert (star.get_xdata(), star.get_ydata()) == ([value], [0.7592])
     without_defaults = figures.candidates(found.loc[[1]], ["alpha"], RMSE, 1)
-    assert without_defaults.get_suptitle() == "best rmse 0.7592 with alpha=0.01"
+    assert without_defaults.get_suptitle() == best
 
 
 @pytest.mark.parametrize(("n_rows", "most"), [(1, 5), (20, 9), (10_000, 40)])
@@ -69,18 +62,9 @@ def test_few_scored_rows_get_few_bins_and_each_row_is_counted(n_rows, most):
     assert sum(bar.get_height() for bar in ax.patches) == n_rows
 
 
-def test_several_classes_get_a_bar_each():
-    counts = SimpleNamespace(scored=5, predictions=Counter({"red": 3, "$w$": 2}))
-    outputs = ["prediction", "probability_red", "probability_$w$"]
-    (ax,) = figures.predictions(counts, outputs).axes
-    assert [label.get_text() for label in ax.get_xticklabels()] == ["$w$", "red"]
-    assert [bar.get_height() for bar in ax.patches] == [2, 3]
-
-
 def test_shifted_columns_are_counted_and_coloured():
-    columns = pd.DataFrame(
-        {"outside": [0.01, 0.02], "psi": [0.3, 0.5], "limit": [0.4, 0.4]}, ["pH", "alcohol"]
-    )
+    columns = {"outside": [0.01, 0.02], "psi": [0.3, 0.5], "limit": [0.4, 0.4]}
+    columns = pd.DataFrame(columns, ["pH", "alcohol"])
     left, right = figures.drift(drift.Drift(20, 0.05, columns)).axes
     assert left.get_title() == "1 of 2 shifted"
     assert right.get_title() == "5.0% of the rows with a value outside"

@@ -23,8 +23,6 @@ from extras import models
 from helpers import tracking_in
 from wine import UserError, dataset, model
 
-if dataset.TARGET != "quality":
-    pytest.skip("these models are of wines", allow_module_level=True)
 TABLE = dataset.load(dataset.DATA).head(1000)
 X, QUALITY = TABLE[dataset.FEATURES], TABLE["quality"]
 IS_GOOD = QUALITY >= 7
@@ -63,10 +61,8 @@ def assert_refused(*parts):
     with pytest.raises(UserError) as caught:
         models.load("saved")
     line = str(caught.value)
-    assert line.startswith("model: received 'saved' (")
-    assert "\n" not in line
-    for part in (*parts, "), allowed is a scikit-learn "):
-        assert part in line
+    assert (line.startswith("model: received 'saved' ("), "\n" in line) == (True, False)
+    assert [part for part in (*parts, "), allowed is a scikit-learn ") if part not in line] == []
 
 
 UNFIT = {
@@ -77,10 +73,6 @@ UNFIT = {
     ),
     "other columns": (
         lambda: save(LinearRegression(), signature=infer_signature(X[["pH", "alcohol"]])),
-        "it was not fitted on the columns that it names",
-    ),
-    "fitted without names": (
-        lambda: save(LinearRegression(), X=X.to_numpy()),
         "it was not fitted on the columns that it names",
     ),
 }
@@ -134,12 +126,10 @@ def test_types_that_only_the_model_trusts_need_the_setting(monkeypatch):
     assert models.load("saved").outputs == ["prediction"]
 
 
-def trees(threshold=None, **options):
+def trees(**options):
     """Return trees, with a threshold or without."""
     estimator = ExtraTreesClassifier(10, min_samples_leaf=5, random_state=0)
-    if threshold is None:
-        return estimator
-    return FixedThresholdClassifier(estimator, threshold=threshold, **options)
+    return FixedThresholdClassifier(estimator, **options) if options else estimator
 
 
 LINEAR = make_pipeline(StandardScaler(), LogisticRegression())
@@ -150,11 +140,11 @@ BY_DECISION = {"threshold": 2.5, "response_method": "decision_function"}
     ("estimator", "y"),
     [
         (trees(), WORDS),
-        (trees(0.33, pos_label="good"), WORDS),
-        (trees(0.33, pos_label="other", response_method="predict_proba"), WORDS),
+        (trees(threshold=0.33, pos_label="good"), WORDS),
+        (trees(threshold=0.33, pos_label="other", response_method="predict_proba"), WORDS),
         (FixedThresholdClassifier(LINEAR, **BY_DECISION, pos_label="good"), WORDS),
-        (trees("auto"), IS_GOOD.astype("int64")),
-        (trees(0.33), IS_GOOD),
+        (trees(threshold="auto"), IS_GOOD.astype("int64")),
+        (trees(threshold=0.33), IS_GOOD),
         (trees(), QUALITY),
         (LINEAR, WORDS),
     ],
@@ -200,10 +190,7 @@ def test_damaged_model_is_refused_in_one_line(file):
 
 @pytest.mark.parametrize(
     "uri",
-    [
-        *("runs:/0/model", "models:/none/1", "models:/none@x", "models:/m-0", "no/model", "."),
-        *("s3://wine/model", "gs://wine/model", "abc://wine"),
-    ],
+    ["runs:/0/model", "models:/none/1", "models:/none@x", "models:/m-0", "no/model", "abc://wine"],
 )
 def test_address_without_a_model_is_refused_in_one_line(uri):
     with pytest.raises(UserError, match=r"champion: received '[^\n]*allowed is a scikit-learn "):

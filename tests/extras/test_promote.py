@@ -2,10 +2,9 @@
 
 import os
 import re
-import shutil
 import sys
 
-from sklearn.base import BaseEstimator, ClassifierMixin, RegressorMixin
+from sklearn.base import BaseEstimator, RegressorMixin
 
 import mlflow
 import numpy as np
@@ -55,16 +54,6 @@ def aliases(store):
     return {alias: int(version) for alias, version in found.items()}
 
 
-def versions(store):
-    found = client_of(store).search_model_versions(f"name = '{NAME}'")
-    return sorted(int(version.version) for version in found)
-
-
-def model_id_of(store, uri):
-    with tracking_in(store):
-        return mlflow.models.get_model_info(uri).model_id
-
-
 def test_alias_moves_to_a_better_model_and_by_force_and_back(
     run_promote, store, model_uris, better
 ):
@@ -88,9 +77,8 @@ def test_alias_moves_to_a_better_model_and_by_force_and_back(
     worse = run_promote(model_uris["main"])
     assert (worse.status, aliases(store)) == (3, {"champion": 2, "previous": 1})
     assert worse.out.endswith("or is none; force=true promotes in any case\n")
-    assert (
-        runs_of(store)[0].info.run_name == "Promotion of ElasticNet to wine-quality, not promoted"
-    )
+    title = "Promotion of ElasticNet to wine-quality, not promoted"
+    assert runs_of(store)[0].info.run_name == title
 
     forced = run_promote(model_uris["main"], "true")
     assert (forced.status, aliases(store)) == (0, {"champion": 1, "previous": 2})
@@ -98,15 +86,15 @@ def test_alias_moves_to_a_better_model_and_by_force_and_back(
 
     back = run_promote(f"models:/{NAME}@previous", "true")
     assert (back.status, aliases(store)) == (0, {"champion": 2, "previous": 1})
-    assert versions(store) == [1, 2]  # A model is registered once.
+    # A model is registered once.
+    assert len(client_of(store).search_model_versions(f"name = '{NAME}'")) == 2
 
 
 def test_run_records_both_models_the_figures_and_a_plot(run_promote, store, model_uris, better):
     first = run_promote(model_uris["main"]).out
     second = run_promote(better).out
     run, before, *_ = runs_of(store)
-    params = {"model": better, "name": NAME, "force": "false", "data": "wine-quality.csv"}
-    assert run.data.params == params
+    assert run.data.params.items() >= {"model": better, "name": NAME, "force": "false"}.items()
     found = run.data.metrics
     assert found["rmse_gain"] == found["rmse_champion"] - found["rmse_challenger"]
     assert 0 < found["rmse_gain_low"] < found["rmse_gain"] < found["rmse_gain_high"]
@@ -120,21 +108,16 @@ def test_run_records_both_models_the_figures_and_a_plot(run_promote, store, mode
     (judges,) = inputs.dataset_inputs
     assert '"num_rows": 845' in judges.dataset.profile
     assert len(inputs.model_inputs) == 2
-    with tracking_in(store):
-        artifacts = [item.path for item in client_of(store).list_artifacts(run.info.run_id)]
-    assert artifacts == ["comparison.png"]
+    (artifact,) = client_of(store).list_artifacts(run.info.run_id)
+    assert artifact.path == "comparison.png"
     for each, printed in ((before, first), (run, second)):
         assert f"/runs/{each.info.run_id}/artifacts/comparison.png?" in printed
 
 
-def test_classifiers_are_compared_by_average_precision(run_promote, store, model_uris):
+def test_classifiers_are_compared_by_average_precision(run_promote, model_uris):
     done = run_promote(model_uris["classifier"])
     assert done.status == 0, done.err
     assert "average_precision on 672 unseen wines: challenger 0.6469, the baseline 0.21" in done.out
-    refused = run_promote(model_uris["main"])
-    said = f"champion: models:/{NAME}/1 has the classes [0, 1], allowed are []; force="
-    assert_one_line_error(refused, said, status=1)
-    assert aliases(store) == {"champion": 1}
 
 
 def test_models_of_two_tables_are_judged_by_what_neither_has_seen(
@@ -176,25 +159,6 @@ def test_gain_that_may_be_chance_is_none():
     assert 0.2 < scores["gain_low"] < scores["gain"] < scores["gain_high"] < 0.6
 
 
-class Probable(ClassifierMixin, BaseEstimator):
-    """A classifier of two classes that gives random probabilities."""
-
-    def __init__(self, seed):
-        self.classes_, self.seed = np.array([0, 1]), seed
-
-    def predict_proba(self, X):
-        probability = np.random.default_rng(self.seed).random(len(X))
-        return np.column_stack([1 - probability, probability])
-
-
-@pytest.mark.filterwarnings("error")
-def test_resample_of_one_class_tells_nothing_and_warns_of_nothing():
-    y = pd.Series([1] + [0] * 39)
-    scores, gains = promote.compare(Probable(0), Probable(1), y.to_frame(), y)
-    assert 0.2 < np.mean(gains == 0) < 0.6  # 36 % of the resamples lack the only row of a class.
-    assert scores["gain"] != 0
-
-
 def test_too_few_unseen_rows_or_classes_are_refused():
     wines = dataset.load(dataset.DATA)
     split = dataset.split_table(wines, dataset.classes(wines, 7, "good"))
@@ -213,13 +177,9 @@ def test_too_few_unseen_rows_or_classes_are_refused():
     assert len(promote.select_unseen(split, seen, [0, 1], "x.csv")[0]) == 30
 
 
-def test_wrong_name_or_model_is_refused(run_promote, store, model_uris):
-    before = len(runs_of(store))
-    said = "model: received 'runs:/none/model'"
-    assert_one_line_error(run_promote("runs:/none/model"), said, status=1)
+def test_wrong_name_is_refused(run_promote):
     said = "argument name: received 'wine/quality'"
-    assert_one_line_error(run_promote(model_uris["main"], name="wine/quality"), said, status=2)
-    assert len(runs_of(store)) == before
+    assert_one_line_error(run_promote("runs:/none/model", name="wine/quality"), said, status=2)
 
 
 def forget_rows(store, uri):
@@ -227,28 +187,16 @@ def forget_rows(store, uri):
     os.remove(f"{run.info.artifact_uri.removeprefix('file://')}/{tracking.TRAINING_ROWS}")
 
 
-def lose_files(store, uri):
-    location = client_of(store).get_logged_model(model_id_of(store, uri)).artifact_location
-    shutil.rmtree(location.removeprefix("file://"))
-
-
-FAULTS = {
-    "rows": (forget_rows, "was trained on wines that nobody knows: its run has no training-rows"),
-    "files": (lose_files, f"received 'models:/{NAME}/1'"),
-}
-
-
-@pytest.mark.parametrize(("lose", "said"), FAULTS.values(), ids=FAULTS)
-def test_champion_of_which_something_is_lost_is_replaced_by_force(
-    run_promote, store, model_uris, better, lose, said
+def test_champion_whose_rows_nobody_knows_is_replaced_by_force(
+    run_promote, store, model_uris, better
 ):
     assert run_promote(better).status == 0
-    lose(store, better)
+    forget_rows(store, better)
+    said = "was trained on wines that nobody knows: its run has no training-rows"
     refused = run_promote(model_uris["main"])
     assert_one_line_error(refused, "champion: ", said, "; force=true replaces it\n", status=1)
     forced = run_promote(model_uris["main"], "true")
-    assert forced.status == 0, forced.err
-    assert said in forced.err
+    assert (forced.status, said in forced.err) == (0, True), forced.err
     assert "the baseline 0.8841" in forced.out
     assert "Promoted by force=true: version 2" in forced.out
     assert aliases(store) == {"champion": 2, "previous": 1}
@@ -270,8 +218,8 @@ def test_model_of_another_task_is_refused(store, model_uris):
 
 
 def test_another_champion_meanwhile_is_not_overwritten(store, model_uris):
-    ids = {name: model_id_of(store, uri) for name, uri in model_uris.items()}
     with tracking_in(store):
+        ids = {k: mlflow.models.get_model_info(uri).model_id for k, uri in model_uris.items()}
         assert promote.find_champion(NAME) is None
         assert promote.register(ids["main"], NAME, None, "first") == "1"
         assert promote.register(ids["huber"], NAME, "1", "second") == "2"

@@ -16,6 +16,7 @@ import pytest
 
 from helpers import (
     PROJECT,
+    assert_one_line_error,
     environment,
     free_port,
     run_command,
@@ -27,6 +28,7 @@ from tables import (
     COLUMNS,
     MEASURED,
     TEXTS,
+    assert_predicted,
     counts,
     grow,
     read,
@@ -42,20 +44,12 @@ CUTS = [0, 30, 3000, 100_000]  # the rows at which the files of a folder end
 ON_LOOPBACK = {"SPARK_LOCAL_IP": "127.0.0.1"}
 
 
-def lacking():
-    """Return what Spark needs and is not here."""
-    if importlib.util.find_spec("pyspark") is None:
-        return "there is no pyspark"
-    return None if os.environ.get("JAVA_HOME") or shutil.which("java") else "there is no Java"
-
-
 @pytest.fixture(scope="module", autouse=True)
 def equipped():
     """Leave the module out where there is no Spark, but not where everything has to be tested."""
-    if lacking() and os.environ.get("CI"):
-        pytest.fail(lacking())
-    elif lacking():
-        pytest.skip(lacking())
+    has_java = os.environ.get("JAVA_HOME") or shutil.which("java")
+    if not has_java or importlib.util.find_spec("pyspark") is None:
+        (pytest.fail if "CI" in os.environ else pytest.skip)("needs pyspark and Java")
 
 
 @pytest.fixture(scope="module")
@@ -77,11 +71,8 @@ def cluster(equipped, tmp_path_factory):
             servers.enter_context(
                 start_server(*java, *options, cwd=folder / name, ready=ready, env=env)
             )
-        deadline = time.monotonic() + 60
-        while True:
-            with urllib.request.urlopen(f"http://127.0.0.1:{ports[0]}/json/", timeout=5) as state:
-                if json.load(state)["aliveworkers"]:
-                    break
+        asked, deadline = f"http://127.0.0.1:{ports[0]}/json/", time.monotonic() + 60
+        while not json.load(urllib.request.urlopen(asked, timeout=5))["aliveworkers"]:
             assert time.monotonic() < deadline, "the worker does not find the master"
             time.sleep(0.2)
         yield address
@@ -101,13 +92,6 @@ def read_folder(folder):
         header, more = read(part)
         rows += more
     return header, rows
-
-
-def assert_same_rows(found, wanted, n_answers):
-    """Assert that rows are the same, and their answers to 1e-12."""
-    assert [row[:-n_answers] for row in found] == [row[:-n_answers] for row in wanted]
-    found, wanted = ([row[-n_answers:] for row in rows] for rows in (found, wanted))
-    np.testing.assert_allclose(np.array(found, float), np.array(wanted, float), rtol=0, atol=1e-12)
 
 
 @pytest.fixture(scope="module")
@@ -151,7 +135,8 @@ def test_folder_on_a_cluster_is_scored_as_one_file_is_without_spark(
     assert "Traceback" not in done.err
     found, rows = read_folder(folder / "cluster.csv")
     assert found == header
-    assert_same_rows(rows, scored, 2)
+    assert [row[:-2] for row in rows] == [row[:-2] for row in scored]
+    assert_predicted(rows, np.array([row[-2:] for row in scored], dtype=float))
     found, rows = read_folder(folder / "cluster.csv.rejected.csv")
     assert found == ["file", "row", "reason", "id", *COLUMNS, ODD]
     for row, (number, *cells) in zip(rows, rejected, strict=True):
@@ -161,49 +146,15 @@ def test_folder_on_a_cluster_is_scored_as_one_file_is_without_spark(
     assert [name for name in os.listdir(folder) if "partial" in name] == []
     run, locally = runs_of(store)[0], runs_of(folder / "store")[0]
     assert (run.info.status, run.data.params["master"]) == ("FINISHED", cluster)
-    same = {"rows", "rejected_rows", "outside", "psi_alcohol", "outside_alcohol"}
-    for name in same:
+    for name in ("rows", "rejected_rows", "outside", "psi_alcohol", "outside_alcohol"):
         assert run.data.metrics[name] == locally.data.metrics[name]
-
-
-def kill_a_writer(folder):
-    """Kill a process that writes below a folder, and return its ID; None if there is none."""
-    for fd in Path("/proc").glob("[0-9]*/fd/*"):
-        with contextlib.suppress(OSError):
-            path = os.readlink(fd)
-            if path.startswith(f"{folder}/.scored.csv") and os.stat(fd).st_size:
-                os.kill(int(fd.parts[2]), signal.SIGKILL)
-                return int(fd.parts[2])
-    return None
-
-
-def test_task_that_is_tried_again_leaves_nothing(model_uris, store, tmp_path):
-    """Python's worker is killed while it writes; Spark starts another one."""
-    n_rows = 200_000
-    (tmp_path / "parts.csv").mkdir()
-    for number in range(2):
-        grow(tmp_path / "parts.csv" / f"{number}.csv", n_rows)
-    on_spark = (model_uris["main"], "parts.csv", "scored.csv", "false", "spark", "local[2,4]")
-    with start_scoring(*on_spark, store=store, cwd=tmp_path) as scoring:
-        killed = None
-        while killed is None and scoring.poll() is None:
-            killed = kill_a_writer(tmp_path)
-            time.sleep(0.01)
-        said = scoring.communicate(timeout=120)[0]
-    assert killed
-    assert (scoring.returncode, counts(said)) == (0, (2 * n_rows, 0)), said
-    assert sorted(os.listdir(tmp_path)) == ["parts.csv", "scored.csv"]
-    names = ["_SUCCESS", "part-00000.csv", "part-00001.csv"]
-    assert sorted(os.listdir(tmp_path / "scored.csv")) == names
 
 
 def test_interrupted_scoring_leaves_nothing(model_uris, store, tmp_path):
     grow(tmp_path / "wines.csv", 400_000)  # Fewer are scored before they can be interrupted.
     on_spark = (model_uris["main"], "wines.csv", "scored.parquet", "false", "spark", "local[2]")
     with start_scoring(*on_spark, store=store, cwd=tmp_path) as scoring:
-        deadline = time.monotonic() + 60
-        while not list(tmp_path.glob(".scored.parquet.*.partial/part*")):
-            assert time.monotonic() < deadline
+        while not [*tmp_path.glob(".scored.parquet.*.partial/part*")]:
             assert scoring.poll() is None
             time.sleep(0.01)
         os.killpg(scoring.pid, signal.SIGINT)
@@ -216,26 +167,25 @@ def test_interrupted_scoring_leaves_nothing(model_uris, store, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arguments", "parts"),
+    ("data", "master", "part"),
     [
-        (["empty", "scored.csv"], ["input: received 'empty', a folder without a file to score"]),
-        (["mixed", "scored.csv"], ["b.csv has other columns, types or delimiters than the first"]),
-        (["wines.csv", "scored.csv", "false", "spark", "cluster"], ["master: Spark refuses 'clus"]),
+        ("empty", "local[1]", "input: received 'empty', a folder without a file to score"),
+        ("mixed", "local[1]", "b.csv has other columns, types or delimiters than the first"),
+        ("wines.csv", "cluster", "master: Spark refuses 'cluster'"),
     ],
 )
-def test_scoring_that_cannot_be_done_is_refused(arguments, parts, model_uris, store, tmp_path):
-    for folder in ("empty", "mixed"):
-        (tmp_path / folder).mkdir()
+def test_scoring_that_cannot_be_done_is_refused(data, master, part, model_uris, store, tmp_path):
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "mixed").mkdir()
     for name in ("wines.csv", "mixed/a.csv"):
         write(tmp_path / name, MEASURED[:3])
     write(tmp_path / "mixed" / "b.csv", MEASURED[:3], COLUMNS[::-1])
     before = sorted(os.listdir(tmp_path))
-    arguments = (arguments + ["false", "spark", "local[1]"])[:5]
+    arguments = (data, "scored.csv", "false", "spark", master)
     done = run_scoring(model_uris["main"], *arguments, store=store, cwd=tmp_path)
     assert (done.status, done.out) == (1, "")
     assert "Traceback" not in done.err
-    for part in parts:
-        assert part in done.err.splitlines()[-1]
+    assert part in done.err.splitlines()[-1]
     assert sorted(os.listdir(tmp_path)) == before
 
 
@@ -246,9 +196,7 @@ def test_missing_pyspark_is_said_in_one_line(model_uris, store, tmp_path):
     path = {"PYTHONPATH": f"{tmp_path / 'shim'}{os.pathsep}{PROJECT}"}
     arguments = (model_uris["main"], "wines.csv", "scored.csv")
     done = run_scoring(*arguments, "false", "spark", store=store, cwd=tmp_path, **path)
-    assert (done.status, done.err.count("\n")) == (1, 1), done.err
-    assert "engine: " in done.err
-    assert "pip install -r requirements-spark.txt" in done.err
+    assert_one_line_error(done, "engine: ", "pip install -r requirements-spark.txt", status=1)
     done = run_scoring(*arguments, store=store, cwd=tmp_path, **path)
     assert done.status == 0, done.err
 

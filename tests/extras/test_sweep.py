@@ -1,7 +1,6 @@
 """A sweep: its candidates, how they are evaluated, and what it leaves in the store."""
 
 import importlib
-import json
 import multiprocessing
 import os
 import re
@@ -58,9 +57,8 @@ def test_every_candidate_is_a_child_and_a_row_of_the_table(swept):
         assert float(f"{row['alpha']:.3g}") == row["alpha"]  # It is easy to type.
         assert run.data.params == {name: str(row[name]) for name in ("alpha", "l1_ratio")}
         assert set(run.data.metrics) == {"cv_rmse", "cv_rmse_std", "fit_time"}
-        assert run.info.status == "FINISHED"
+        assert (run.info.status, run.data.tags["converged"]) == ("FINISHED", "true")
         assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
-        assert run.data.tags["converged"] == "true"
         assert run.info.end_time >= run.info.start_time >= parent.info.start_time
         assert run.info.run_name == f"ElasticNet {', '.join(run.data.params.values())}"
     assert parent.info.run_name == "Sweep of ElasticNet"
@@ -80,30 +78,21 @@ def test_best_candidate_is_trained_as_a_single_run_would_be(swept, run_script, n
     assert {"candidates.csv", "candidates.png", "effects.png"} <= logged
 
 
-def test_screen_shows_the_best_score_beside_that_of_the_defaults_and_the_charts(swept):
+def test_screen_shows_the_best_score_beside_that_of_the_defaults(swept):
     folder, printed = swept
     listed = candidates(folder)
-    (best, best_std), (defaults, defaults_std) = (
-        listed.loc[number, ["cv_rmse", "cv_rmse_std"]] for number in (listed["cv_rmse"].idxmin(), 0)
+    best, defaults = (
+        "{cv_rmse:.4f} ±{cv_rmse_std:.4f}".format(**listed.loc[number])
+        for number in (listed["cv_rmse"].idxmin(), 0)
     )
-    assert printed.splitlines()[0] == (
-        f"Best of 12 candidates by 5 folds of the training wines: rmse {best:.4f} ±{best_std:.4f}, "
-        f"with the defaults {defaults:.4f} ±{defaults_std:.4f}"
-    )
-    key = printed.split("compareRunsMode=CHART&viewStateShareKey=")[1].strip()
-    tags = client_of(folder).get_experiment("0").tags
-    state = json.loads(tags[f"mlflow.sharedViewState.{key}"])
-    (parallel,) = state["compareRunCharts"]
-    assert parallel["selectedParams"] == ["alpha", "l1_ratio"]
-    assert sweep_in(folder)[0].info.run_id in state["searchFilter"]
+    said = "Best of 12 candidates by 5 folds of the training wines: rmse"
+    assert printed.splitlines()[0] == f"{said} {best}, with the defaults {defaults}"
 
 
-def test_same_seed_same_results_however_many_jobs(run_script, empty_store, tmp_path):
+def test_same_seed_same_results_however_many_jobs(run_script, empty_store, tmp_path_factory):
     tables, printed = [], []
     for jobs in (1, 2):
-        folder = tmp_path / str(jobs)
-        folder.mkdir()
-        copy_store(empty_store, folder)
+        copy_store(empty_store, folder := tmp_path_factory.mktemp("sweep"))
         result = run_script("extras.sweep", "huber", 3, 7, jobs, store=folder)
         assert result.status == 0, result.err
         tables.append(candidates(folder))
@@ -116,7 +105,6 @@ VALUES = {
     "texts of numpy": (np.array(["a", "b"]), ["a", "b"]),
     "one and True": ([1, True, None], [1, True, None]),
     "lists and tuples": ([[50], (50, 50)], [[50], (50, 50)]),
-    "listed floats": ([0.12345, 1 / 3], [0.12345, 1 / 3]),
     "whole numbers": (randint(1, 4), [1, 2, 3]),
 }
 
@@ -137,9 +125,8 @@ def test_sweep_ends_where_there_are_no_more_candidates(run_script, new_store, mo
     assert result.out.startswith("Best of 4 candidates")
     listed = candidates(new_store)
     assert listed["alpha"].tolist() == [0.0001] * 4
-    assert sorted(zip(listed["epsilon"], listed["max_iter"], strict=True)) == [
-        *((1.1, 99), (1.1, 100), (1.35, 99), (1.35, 100)),
-    ]
+    drawn = {*zip(listed["epsilon"], listed["max_iter"], strict=True)}
+    assert drawn == {(1.1, 99), (1.1, 100), (1.35, 99), (1.35, 100)}
 
 
 @pytest.fixture
@@ -160,11 +147,10 @@ def when_trial_begins(monkeypatch):
     return arrange
 
 
-@pytest.mark.parametrize("signum", [signal.SIGINT, signal.SIGTERM])
 def test_interrupted_while_a_trial_is_logged_the_trial_is_finished(
-    signum, run_script, new_store, when_trial_begins
+    run_script, new_store, when_trial_begins
 ):
-    when_trial_begins(3, lambda: os.kill(os.getpid(), signum))
+    when_trial_begins(3, lambda: os.kill(os.getpid(), signal.SIGTERM))
     result = run_script("extras.sweep", "main", 200)
     parent, children = sweep_in(new_store)
     kept = f"sweep.py: interrupted; {len(children)} of 200 candidates are recorded\n"
@@ -238,43 +224,31 @@ def test_sweep_whose_candidates_all_fail_trains_nothing(run_script, new_store, m
     assert models_of(new_store) == []
 
 
-@pytest.mark.parametrize(
-    ("arguments", "said"),
-    [
-        (["ridge"], "argument model: received 'ridge', allowed is main, huber, classifier"),
-        (["main", "0"], "argument trials: received '0', allowed is a whole number from 1"),
-        (["main", "5", "1", "1", "few.csv"], "allowed are enough to judge by 5 folds"),
-    ],
-)
-def test_wrong_parameter_or_table_is_refused(arguments, said, run_script, tmp_path):
+def test_table_too_small_for_the_folds_is_refused(run_script, tmp_path):
     header, *wines = (PROJECT / "wine-quality.csv").read_text().splitlines()
     few = [f"{wine[:-1]}{grade}" for wine, grade in zip(wines, "565665", strict=False)]
     (tmp_path / "few.csv").write_text("\n".join([header, *few]))
-    assert_one_line_error(run_script("extras.sweep", *arguments), said)
+    refused = run_script("extras.sweep", "main", 5, 1, 1, "few.csv")
+    assert_one_line_error(refused, "allowed are enough to judge by 5 folds")
     assert not (tmp_path / "mlflow.db").exists()
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("command", "trials"),
-    [
-        *(((*COMMAND, "main", "1000"), trials) for trials in (1, 20)),
-        ((*MLFLOW_RUN, "-e", "sweep", "-P", "trials=1000"), 20),
-    ],
+    "command", [(*COMMAND, "main", "1000"), (*MLFLOW_RUN, "-e", "sweep", "-P", "trials=1000")]
 )
-def test_ctrl_c_ends_all_processes_with_one_line(command, trials, new_store):
+def test_ctrl_c_ends_all_processes_with_one_line(command, new_store):
     """A terminal sends SIGINT to all processes of a command."""
     with start_process(*command, cwd=new_store, PYTHONPATH=str(PROJECT)) as sweeping:
-        while len(runs_of(new_store)) <= trials and sweeping.poll() is None:
+        while len(runs_of(new_store)) <= 20 and sweeping.poll() is None:
             time.sleep(0.05)
         os.killpg(sweeping.pid, signal.SIGINT)
         printed = sweeping.communicate(timeout=60)[0]
     assert sweeping.returncode != 0
     assert len(INTERRUPTED.findall(printed)) == 1, printed
-    for noise in ("Traceback", "Error", "Warning"):
-        assert noise not in printed
+    assert not re.search("Traceback|Error|Warning", printed)
     parent, children = sweep_in(new_store)
     # MLflow 3.17.2 writes FAILED over it: it takes no status for a terminal one.
     assert parent.info.status == ("KILLED" if command[0] == sys.executable else "FAILED")
     assert {run.info.status for run in children} <= {"FINISHED"}
-    assert len(children) >= trials
+    assert len(children) >= 20

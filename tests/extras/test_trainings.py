@@ -12,8 +12,6 @@ from wine import UserError
 FAULTS = {
     "no SEARCH": (("SEARCH = ", "SEARCHED = "), "no attribute 'SEARCH'"),
     "an argument that is no parameter": (("def build(alpha, ", "def build(beta, "), "'beta'"),
-    "a key that is no argument": (('SEARCH = {"alpha"', 'SEARCH = {"beta"'), "argument 'beta'"),
-    "a single value": (('"l1_ratio": uniform(0, 1)', '"l1_ratio": 0.5'), "'l1_ratio' is not iter"),
     "a distribution that does not exist": (
         ("loguniform(1e-4, 10)", "loguniform(0, 10)"),
         "(ValueError: Domain error in arguments), needed are SEARCH, build, load_split",
