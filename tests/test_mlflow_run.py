@@ -147,7 +147,6 @@ def test_same_parameters_give_the_same_metrics(run_script, new_store, recorded):
     for script, entry_point in (("train.py", "main"), ("clf-train.py", "classifier")):
         run_id = run_id_in(run_script(script).out)
         metrics = client_of(new_store).get_run(run_id).data.metrics
-        # Threads add up the votes of trees in any order.
         assert metrics == pytest.approx(recorded[entry_point].data.metrics, rel=1e-12)
 
 

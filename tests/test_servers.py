@@ -175,7 +175,7 @@ def test_address_of_a_training_opens_all_and_their_charts(open_page, project, tr
     assert (names[0], names[-1]) == ("Huber 0.0001, 1.35, 100", "ElasticNet 1.0, 0.1")
     assert "ExtraTrees" not in page  # It has no rmse.
     assert "rmse_baseline" not in page
-    shown = ["Trainings", "Parallel Coordinates", "ElasticNet 1.0", "matching runs"]
+    shown = ["Charts", "Parallel Coordinates", "ElasticNet 1.0", "matching runs"]
     charts = open_page(project, trained["main"].out, r"\S+", shown, "&compareRunsMode=CHART")
     assert "n_train" not in charts
 
