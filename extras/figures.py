@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.ticker import MaxNLocator
 
-from wine.dataset import NOUN
+from wine.dataset import NOUN, TARGET_SCALE
 from wine.evaluation import FOLDS
 from wine.plots import new_figure
 
@@ -118,6 +118,8 @@ def predictions(counts, outputs):
         ax.hist(values, bins, weights=rows)
     ax.yaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
     shown = "prediction" if len(outputs) > 2 else outputs[-1]
+    if outputs == ["prediction"] and TARGET_SCALE:  # It is a number.
+        shown = f"{shown}, {TARGET_SCALE}"
     ax.set(xlabel=shown, ylabel="rows", title=f"{counts.scored:,} scored")
     return figure
 

@@ -58,6 +58,7 @@ def test_few_scored_rows_get_few_bins_and_each_row_is_counted(n_rows, most):
     values = np.random.default_rng(0).normal(6, 0.5, n_rows).round(2)
     counts = SimpleNamespace(scored=n_rows, predictions=Counter(values.tolist()))
     (ax,) = figures.predictions(counts, ["prediction"]).axes
+    assert ax.get_xlabel() == "prediction, from 0 to 10"
     assert len(ax.patches) <= most
     assert sum(bar.get_height() for bar in ax.patches) == n_rows
 
