@@ -453,7 +453,8 @@ def _convert_columns(cells, table):
     values, wrong = {}, np.empty((len(table.columns), len(cells)), dtype=bool)
     for n, (column, name) in enumerate(zip(table.columns, table.names, strict=True)):
         values[column.name], wrong[n] = _convert(cells.column(name), column, table.form)
-    return pd.DataFrame(values, copy=False), wrong
+    # pandas is slow with many columns that are not in one block, but that is a copy.
+    return pd.DataFrame(values, copy=len(values) > 100), wrong
 
 
 def _convert(cells, column, form):

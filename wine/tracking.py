@@ -105,8 +105,7 @@ def datasets(split, data):
 
 def _dataset(X, y, data, context):
     # MLflow warns of whole-number columns, which cannot hold a missing value.
-    y = y.astype("float64") if pd.api.types.is_numeric_dtype(y) else y
-    rows = pd.concat([X, y], axis=1)
+    rows = X.assign(**{y.name: y.astype("float64") if pd.api.types.is_numeric_dtype(y) else y})
     options = {"source": dataset_source(locate(data)), "targets": y.name}
     dataset = mlflow.data.from_pandas(rows, **options, name=f"{Path(data).stem}-{context}")
     # For its schema, MLflow would test each cell in Python: eleven seconds for a million wines. The
