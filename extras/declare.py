@@ -23,7 +23,6 @@ from extras import columns, copies
 from extras.process import progress
 from wine import UserError, cli, dataset, tables
 
-MAX_LABELS = 100
 BLOCK = r"(?ms)^NOUN = .*?(?=^HAS_LABELS = )"
 
 
@@ -40,8 +39,8 @@ def propose(data, target):
     if not is_number:  # None may be a label.
         y, unknown, n = table[target], unknown & {""}, table[target].nunique()
     has_labels = n == 2 or not is_number
-    if n < 2 or has_labels and (kind in ("date", "amount with signs") or n > MAX_LABELS):
-        allowed = f"allowed are numbers, or from 2 to {MAX_LABELS} texts"
+    if n < 2 or has_labels and (kind in ("date", "amount with signs") or n > dataset.MAX_LABELS):
+        allowed = f"allowed are numbers, or from 2 to {dataset.MAX_LABELS} texts"
         raise UserError(f"target: received {target!r}, which holds {kind} ({why}), {allowed}")
     notes, features = [], [name for name in looks if looks[name][0] in ("number", "code", "text")]
     group, time = columns.find_splits(looks, notes)

@@ -244,8 +244,11 @@ def main():
     ).format(rival=rival, **scores)
     description = comparison.replace("\n", "\n\n") + f"{kind} {challenger.uri}"
     verdict = f"Promotion of {kind} to {name}" + ", not promoted" * (not is_promoted)
-    run_name = tracking.run_name(verdict)
-    with tracking.recording(), mlflow.start_run(run_name=run_name), tracking.killed_by_interrupts():
+    with (
+        tracking.recording(),
+        mlflow.start_run(run_name=tracking.run_name(verdict)),
+        tracking.killed_by_interrupts(),
+    ):
         mlflow.log_params(tracking.new_params(params))
         _, judges = tracking.datasets(split, params["data"])
         for model in filter(None, (challenger, champion)):

@@ -86,8 +86,11 @@ def main():
     table = scoring.open_table(files[0][0], model, scoring.suffix(location))
     if form := table.describe():
         print(f"input: {params['input']} is read as: {form}", file=sys.stderr)
-    name = tracking.run_name(f"Scoring of {PurePath(source).name}")
-    with tracking.recording(), mlflow.start_run(run_name=name), tracking.killed_by_interrupts():
+    with (
+        tracking.recording(),
+        mlflow.start_run(run_name=tracking.run_name(f"Scoring of {PurePath(source).name}")),
+        tracking.killed_by_interrupts(),
+    ):
         mlflow.log_params(tracking.new_params(params))
         started = time.monotonic()
         with scoring.whole(location, overwrite) as made:

@@ -159,8 +159,11 @@ def main():
     # The test set is kept for the best one.
     folds = evaluation.make_folds(split, is_classifier(estimators[0]))
     jobs, rows = min(params["jobs"] or cpu_count(), cpu_count(), n_trials), []
-    name = tracking.run_name(f"Sweep of {evaluation.name(estimators[0])}")
-    with tracking.recording(), mlflow.start_run(run_name=name), tracking.killed_by_interrupts():
+    with (
+        tracking.recording(),
+        mlflow.start_run(run_name=tracking.run_name(f"Sweep of {evaluation.name(estimators[0])}")),
+        tracking.killed_by_interrupts(),
+    ):
         mlflow.log_params(tracking.new_params(params))
         try:
             evaluate_all(candidates, estimators, folds, jobs, rows)

@@ -9,8 +9,12 @@ from sklearn.model_selection import ParameterSampler
 from wine import UserError
 
 # The script of each entry point that trains. A copy that adds a script adds it here.
-SCRIPTS = {"main": "train", "huber": "huber-train", "classifier": "clf-train"}
-SCRIPTS |= {"boosting": "extras.boosting"}  # trained by python -m
+SCRIPTS = {
+    "main": "train",
+    "huber": "huber-train",
+    "classifier": "clf-train",
+    "boosting": "extras.boosting",
+}
 NEEDED = ("SEARCH", "build", "load_split", "train", "read_params")
 
 

@@ -1,5 +1,6 @@
 """The dataset: its columns, and how a table is read, prepared and split."""
 
+import collections
 import io
 import sys
 from typing import NamedTuple
@@ -119,7 +120,7 @@ def load(data):
         raise UserError(
             f"CATEGORIES: received {unknown[0]!r}, allowed are names in FEATURES, and TARGET"
         )
-    if twice := [name for name in names if names.count(name) > 1]:
+    if twice := [name for name, n in collections.Counter(names).items() if n > 1]:
         raise UserError(
             f"FEATURES, TARGET, GROUP, TIME: received {twice[0]!r} twice, allowed is one place"
         )
@@ -154,33 +155,34 @@ def _check_texts(table, name, data):
             f"data: column {name!r} of {data} has {len(texts)} different texts, allowed are up to "
             f"{most}: a name, an ID or free text cannot be a category"
         )
+    if name == TARGET:
+        return
     # pandas takes words such as NA and None for missing values, and MLflow reads CSV by pandas.
     read = pd.read_csv(io.StringIO(texts.to_csv(index=False)), dtype=str).iloc[:, 0]
-    if name != TARGET and read.isna().any():
+    if read.isna().any():
         print(
             f"data: column {name!r} has the text {texts[read.isna().to_numpy()].iloc[0]!r}, which "
             "MLflow reads as an empty cell of a CSV file; the model refuses it there",
             file=sys.stderr,
         )
-    if name != TARGET and len(texts) > MAX_ONE_HOT:
+    if len(texts) > MAX_ONE_HOT:
         table[name] = table[name].astype("category")
 
 
 def _to_times(texts, data):
     """Return texts as numbers or as dates."""
+    numbers = pd.to_numeric(texts, errors="coerce")
+    if numbers.notna().all():
+        return numbers
     forms = ("ISO8601", "%d/%m/%Y", "%m/%d/%Y")
-    number, iso, *others = (
-        pd.to_numeric(texts, errors="coerce"),
-        *(pd.to_datetime(texts, errors="coerce", format=form, utc=True) for form in forms),
-    )
-    fitting = [each for each in (number, iso) if each.notna().all()][:1]
+    read = [pd.to_datetime(texts, errors="coerce", format=form, utc=True) for form in forms]
     # Where no day is after the twelfth, both orders of day and month fit.
-    fitting = fitting or [each for each in others if each.notna().all()]
+    fitting = [dates for dates in read if dates.notna().all()]
     if len(fitting) != 1:
-        wrong = texts[number.isna() & iso.isna()].iloc[0]
         raise UserError(
-            f"data: column {TIME!r} of {data}: received {wrong!r}, allowed are numbers, or dates "
-            "such as 2026-11-28 or 28/11/2026, if it is plain which is the month"
+            f"data: column {TIME!r} of {data}: received {texts[read[0].isna()].iloc[0]!r}, allowed "
+            "are numbers, or dates such as 2026-11-28 or 28/11/2026, if it is plain which is the "
+            "month"
         )
     return fitting[0]
 
@@ -368,17 +370,15 @@ def split_table(table, y=None, *, test_size=0.25, random_state=40):
             file=sys.stderr,
         )
         test = test[known]
-    y_train, y_test, meaning = y.iloc[train], y.iloc[test], y.attrs.get("meaning")
+    y_train, y_test, hint = y.iloc[train], y.iloc[test], ""
+    if "meaning" in y.attrs:
+        meaning = y.attrs["meaning"]
+        hint = f"; 1 is {meaning} by TARGET_THRESHOLD, and labels are for CATEGORIES"
     for kind, values in (("training", y_train), ("test", y_test)):
         if values.nunique() == 1:
             raise UserError(
                 f"data: received {count(len(values), kind)} with {y.name} {values.iloc[0]} only, "
-                "allowed are at least two different values"
-                + (
-                    f"; 1 is {meaning} by TARGET_THRESHOLD, and labels are for CATEGORIES"
-                    if meaning
-                    else ""
-                )
+                f"allowed are at least two different values{hint}"
             )
     unseen = find_unseen(groups.iloc[test], groups.iloc[train])
     target_counts = table[TARGET].value_counts().sort_index()

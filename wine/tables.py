@@ -159,9 +159,10 @@ class Table:
     def _find_columns(self):
         """Return the positions of the needed columns, by their names."""
         found, faults = _find(self.schema.names, self.columns), []
+        taken = collections.Counter(position for positions in found for position in positions)
         for column, positions in zip(self.columns, found, strict=True):
             wrong = "stands there more than once" if positions else "is missing"
-            if len(positions) == found.count(positions) == 1:
+            if len(positions) == 1 and taken[positions[0]] == 1:
                 kind = self.schema.field(positions[0]).type
                 is_allowed = column.is_text or is_text(kind) or re.match(NUMBER_TYPES, str(kind))
                 wrong = "" if is_allowed else f"has the type {kind}, which is no number,"
