@@ -70,11 +70,8 @@ def main():
     """Read the parameters and the table, and train in a run."""
     params = read_params()
     split = load_split(params["data"])
-    with (
-        tracking.recording(),  # It makes one line of an error of MLflow's.
-        mlflow.start_run(run_name=tracking.run_name(evaluation.describe(ElasticNet(), params))),
-        tracking.killed_by_interrupts(),
-    ):
+    name = evaluation.describe(ElasticNet(), params)
+    with tracking.recording(), mlflow.start_run(run_name=tracking.run_name(name)):
         train(params, split)
 
 

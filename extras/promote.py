@@ -247,7 +247,6 @@ def main():
     with (
         tracking.recording(),
         mlflow.start_run(run_name=tracking.run_name(verdict)),
-        tracking.killed_by_interrupts(),
     ):
         mlflow.log_params(tracking.new_params(params))
         _, judges = tracking.datasets(split, params["data"])

@@ -89,7 +89,6 @@ def main():
     with (
         tracking.recording(),
         mlflow.start_run(run_name=tracking.run_name(f"Scoring of {PurePath(source).name}")),
-        tracking.killed_by_interrupts(),
     ):
         mlflow.log_params(tracking.new_params(params))
         started = time.monotonic()

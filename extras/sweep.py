@@ -162,7 +162,6 @@ def main():
     with (
         tracking.recording(),
         mlflow.start_run(run_name=tracking.run_name(f"Sweep of {evaluation.name(estimators[0])}")),
-        tracking.killed_by_interrupts(),
     ):
         mlflow.log_params(tracking.new_params(params))
         try:

@@ -59,7 +59,10 @@ def test_training_refuses_a_parameter_out_of_its_bounds(
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
-        (["1.0", "0.1", "wine-quality.csv", "--alhpa", "0.1"], ["'alhpa'", "did you mean alpha?"]),
+        (
+            ["1.0", "0.1", "wine-quality.csv", "--alhpa", "0.1"],
+            ["'alhpa', allowed are, by position, alpha, l1_ratio, data"],
+        ),
         (["1.0", "0.1", "wine-quality.csv", "--help", "1"], ["'help'", "alpha, l1_ratio, data"]),
         (["1", "0.1", "wine-quality.csv", "7"], ["received 4 arguments", "alpha, l1_ratio, data"]),
     ],

@@ -70,7 +70,7 @@ def test_missing_values_and_texts_are_read_as_declared(houses, capsys):
 @pytest.mark.parametrize(
     ("name", "value", "refusal"),
     [
-        ("CATEGORIES", ["roof"], "CATEGORIES: received 'roof', allowed are names in FEATURES, and"),
+        ("CATEGORIES", ["roof"], "CATEGORIES: received 'roof', allowed are FEATURES and"),
         ("TARGET", "area", "FEATURES, TARGET, GROUP, TIME: received 'area' twice"),
         ("GROUP", "heating", "GROUP, TIME: received both|received 'heating' twice"),
         ("MAX_LABELS", 2, "'heating' of .* has 3 different texts, allowed are up to 2"),
@@ -101,7 +101,6 @@ def test_split_keeps_each_wine_once(wines):
     assert sorted([*split.X_train.index, *split.X_test.index]) == list(range(len(wines)))
     for X, y in ((split.X_train, split.y_train), (split.X_test, split.y_test)):
         assert y.equals(wines["quality"][X.index])
-    assert split.target_counts.to_dict() == {3: 20, 4: 163, 5: 1457, 6: 2198, 7: 880, 8: 175, 9: 5}
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -11,7 +11,7 @@ pytestmark = pytest.mark.slow
 
 
 def test_interrupted_run_ends_as_failed(new_store):
-    """mlflow/mlflow#1832; see `wine.tracking.killed_by_interrupts`."""
+    """mlflow/mlflow#1832; see `wine.tracking.recording`."""
     with tracking_in(new_store):
         with pytest.raises(KeyboardInterrupt), mlflow.start_run() as run:
             raise KeyboardInterrupt

@@ -75,21 +75,18 @@ def test_curves_show_the_areas_and_the_point_of_the_predicted_classes(classifier
     assert points == [pytest.approx(point) for point in expected]
 
 
-def test_grades_get_boxes_and_other_numbers_dots(elastic_net):
+def test_each_wine_is_a_dot_at_its_prediction_and_near_its_grade(elastic_net):
     estimator, split = elastic_net
-    (ax,) = draw(estimator, split)["measured-against-predicted.png"].axes
-    counts = split.y_test.value_counts().sort_index()
-    ticks = [label.get_text() for label in ax.get_yticklabels()]
-    assert ticks == [f"{grade} ({n})" for grade, n in counts.items()]
-    predicted = pd.Series(estimator.predict(split.X_test), split.y_test.index)
-    drawn = [(np.mean(line.get_xdata()), round(np.mean(line.get_ydata()))) for line in ax.lines]
-    for grade, median in predicted.groupby(split.y_test).median().items():
-        assert (pytest.approx(median), grade) in drawn
-
-    split = split._replace(y_test=split.y_test + 0.5)
-    figure = draw(estimator, split)["measured-against-predicted.png"]
-    assert [len(dots.get_offsets()) for dots in figure.axes[0].collections] == [1225, 845]
-    assert "perfect" in legend(figure)
+    predicted = estimator.predict(split.X_test)
+    for y, spread in ((split.y_test, 0.35), (split.y_test + 0.5, 0)):  # The second are no grades.
+        figure = draw(estimator, split._replace(y_test=y))["measured-against-predicted.png"]
+        for dots, rows in zip(figure.axes[0].collections, (slice(None), split.unseen), strict=True):
+            x, shown = np.asarray(dots.get_offsets()).T
+            assert x == pytest.approx(predicted[rows])
+            assert 0.9 * spread <= abs(shown - y[rows]).max() <= spread
+        ticks = [label.get_text() for label in figure.axes[0].get_yticklabels()]
+        assert ("6 (549)" in ticks) == (spread > 0)
+        assert "perfect" in legend(figure)
 
 
 def test_axes_are_in_the_unit_of_the_target(elastic_net, monkeypatch):
@@ -144,39 +141,29 @@ def test_a_model_that_is_not_linear_shows_what_it_loses_without_a_measurement(cl
 
 def test_title_says_where_only_a_sample_is_shown(elastic_net, classifier, monkeypatch):
     monkeypatch.setattr(plots, "MAX_ROWS", 500)
-    sampled = {"residuals.png", "importances.png"}
+    sampled = {"measured-against-predicted.png", "importances.png"}
     for trained in (elastic_net, classifier):
         figures = draw(*trained)
         titles = {name: figure.axes[0].get_title() for name, figure in figures.items()}
         found = {name for name, title in titles.items() if "\na sample of 500 wines" in title}
         assert found == sampled & set(figures)
-    (ax,) = draw(*elastic_net)["residuals.png"].axes
+    (ax,) = draw(*elastic_net)["measured-against-predicted.png"].axes
     assert [len(each.get_offsets()) for each in ax.collections] == [500, 500]
-
-
-def test_residual_is_what_was_measured_minus_what_was_predicted(elastic_net):
-    estimator, split = elastic_net
-    (ax,) = draw(estimator, split)["residuals.png"].axes
-    predicted = estimator.predict(split.X_test)
-    dots = np.column_stack([predicted, split.y_test - predicted])
-    for drawn, rows in zip(ax.collections, (dots, dots[split.unseen]), strict=True):
-        assert np.asarray(drawn.get_offsets()) == pytest.approx(rows)
-    assert "sample" not in ax.get_title()
 
 
 def test_calibration_counts_each_unseen_wine_once(classifier):
     estimator, split = classifier
-    curve, counts = draw(estimator, split)["calibration.png"].axes
+    (ax,) = draw(estimator, split)["calibration.png"].axes
     good = estimator.predict_proba(split.X_test[split.unseen])[:, 1]
-    heights = [bar.get_height() for bar in counts.patches]
-    assert sum(heights) == len(good) == 672
-    assert heights[0] == (good < 0.1).sum()
-    dots, _, (intervals,) = curve.containers[0]
+    counts = [int(text.get_text()) for text in ax.texts]
+    assert sum(counts) == len(good) == 672
+    assert counts[0] == (good < 0.1).sum()
+    dots, _, (intervals,) = ax.containers[0]
     share, (low, high) = dots.get_ydata()[0], intervals.get_segments()[0][:, 1]
     assert 0 < low < share < high < 1
     y = split.y_test[split.unseen]
     assert share == pytest.approx(y[good < 0.1].mean())
-    assert f"Brier score {((y - good) ** 2).mean():.4f}" in curve.get_title()
+    assert f"Brier score {((y - good) ** 2).mean():.4f}" in ax.get_title()
 
 
 def test_threshold_of_the_model_is_marked_beside_the_one_that_the_folds_choose(classifier):

@@ -133,7 +133,7 @@ def test_run_is_complete_on_the_server_and_nothing_is_left_elsewhere(
     (rmse,) = map(float, postgres[1](sql))
     assert f"{rmse:.4f}" in printed
     plots = (server[1] / "artifacts" / "0" / run_id / "artifacts").glob("*.png")
-    names = {"measured-against-predicted.png", "residuals.png", "effects.png"}
+    names = {"measured-against-predicted.png", "effects.png"}
     assert {path.name for path in plots} == names
     assert {*os.listdir(clone)} == {*os.listdir(copy_project(tmp_path / "fresh"))}
 

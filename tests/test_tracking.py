@@ -47,12 +47,7 @@ def test_run_that_does_not_end_says_how_and_keeps_no_model(new_store, split, err
     estimator = LinearRegression().fit(split.X_train, split.y_train)
 
     def train():
-        with (
-            tracking.recording(),
-            mlflow.start_run(),
-            tracking.killed_by_interrupts(),
-            tracking.whole_model(),
-        ):
+        with tracking.recording(), mlflow.start_run(), tracking.whole_model():
             if logged:
                 mlflow.sklearn.log_model(estimator, name="model", **model.options(estimator, split))
             raise error
@@ -157,7 +152,7 @@ def test_experiment_that_was_deleted_can_be_restored(run_script, new_store, monk
     experiment_id = client_of(new_store).create_experiment("again")
     client_of(new_store).delete_experiment(experiment_id)
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "again")
-    restore = f"mlflow experiments restore -x {experiment_id} brings it back, mlflow gc removes it"
+    restore = f"mlflow experiments restore -x {experiment_id} restores it, mlflow gc removes it"
     assert_one_line_error(run_script("train.py"), "MLflow cannot record: ", restore, status=1)
 
 

@@ -1,7 +1,7 @@
 """The command line: positional parameters with defaults, each checked by a converter."""
 
 import argparse
-import difflib
+import contextlib
 import math
 import sys
 
@@ -30,7 +30,8 @@ def finite_float(minimum=-math.inf, maximum=math.inf):
     argparse.ArgumentTypeError: received '7', allowed is a number from 0 to 1
     """
     upper = f" to {maximum:g}" if maximum < math.inf else " up"
-    return _converter(float, minimum, maximum, f"a number from {minimum:g}{upper}")
+    allowed = f"a number from {minimum:g}{upper}"
+    return _converter(float, lambda x: minimum <= x <= maximum and math.isfinite(x), allowed)
 
 
 def integer(minimum, optional=False):
@@ -57,7 +58,7 @@ def integer(minimum, optional=False):
     """
     maximum = 2**31 - 1  # scikit-learn's compiled code cannot hold more.
     allowed = f"a whole number from {minimum} to {maximum}" + (" or None" if optional else "")
-    convert = _converter(int, minimum, maximum, allowed)
+    convert = _converter(int, lambda x: minimum <= x <= maximum, allowed)
     return lambda text: None if optional and text == "None" else convert(text)
 
 
@@ -74,24 +75,15 @@ def choice(*allowed):
     callable
         str -> str; raises `argparse.ArgumentTypeError`, which says what is allowed.
     """
+    return _converter(str, lambda text: text in allowed, ", ".join(allowed))
 
+
+def _converter(kind, is_allowed, allowed):
     def convert(text):
-        if text not in allowed:
-            raise argparse.ArgumentTypeError(f"received {text!r}, allowed is {', '.join(allowed)}")
-        return text
-
-    return convert
-
-
-def _converter(kind, minimum, maximum, allowed):
-    def convert(text):
-        try:
-            value = kind(text)
-        except ValueError:
-            value = math.nan
-        if not (minimum <= value <= maximum and math.isfinite(value)):
-            raise argparse.ArgumentTypeError(f"received {text!r}, allowed is {allowed}")
-        return value
+        with contextlib.suppress(ValueError):
+            if is_allowed(value := kind(text)):
+                return value
+        raise argparse.ArgumentTypeError(f"received {text!r}, allowed is {allowed}")
 
     return convert
 
@@ -114,19 +106,15 @@ class Parser(argparse.ArgumentParser):
     """
 
     def __init__(self, description):
-        super().__init__(
-            prog=program(),
-            description=description,
-            formatter_class=argparse.RawDescriptionHelpFormatter,
-        )
+        form = argparse.RawDescriptionHelpFormatter  # It keeps the lines of the docstring.
+        super().__init__(prog=program(), description=description, formatter_class=form)
         self.names = []
 
     def add(self, name, convert, default, explanation):
         """Declare the next positional parameter: its converter, default and explanation."""
         self.names.append(name)
-        self.add_argument(
-            name, type=convert, nargs="?", default=default, help=f"{explanation} ({default})"
-        )
+        said = f"{explanation} ({default})"
+        self.add_argument(name, type=convert, nargs="?", default=default, help=said)
 
     def require(self, name, convert, explanation):
         """Declare the next positional parameter, which has no default."""
@@ -153,9 +141,7 @@ class Parser(argparse.ArgumentParser):
         # `mlflow run` appends a parameter that MLproject does not declare as --name value.
         undeclared = next((argument[2:] for argument in argv if argument.startswith("--")), None)
         if undeclared is not None:
-            close = difflib.get_close_matches(undeclared, self.names, n=1)
-            guess = f", did you mean {close[0]}?" if close else ","
-            self.error(f"received the undeclared parameter {undeclared!r}{guess} {allowed}")
+            self.error(f"received the undeclared parameter {undeclared!r}, {allowed}")
         if len(argv) > len(self.names):
             self.error(f"received {len(argv)} arguments, {allowed}")
         # After --, argparse takes -1e-3 for a value rather than for an option.

@@ -8,7 +8,7 @@ from typing import NamedTuple
 from sklearn.base import is_classifier
 from sklearn.compose import ColumnTransformer, make_column_selector
 from sklearn.impute import SimpleImputer
-from sklearn.model_selection import GroupShuffleSplit, KFold, StratifiedKFold, train_test_split
+from sklearn.model_selection import GroupShuffleSplit, KFold, train_test_split
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, TargetEncoder
 
@@ -59,8 +59,6 @@ class Split(NamedTuple):
         The group of each row, as `hash_groups` returns it.
     unseen : ndarray of bool, shape (n_test,)
         True for each test row that `find_unseen` finds beside the training rows.
-    target_counts : Series of int64, indexed by the target's values
-        How many rows of the whole table have each value, from the lowest value up.
     params : dict
         The parameters of the split, named so that no estimator has the same.
     """
@@ -71,7 +69,6 @@ class Split(NamedTuple):
     y_test: pd.Series
     groups: pd.Series
     unseen: np.ndarray
-    target_counts: pd.Series
     params: dict
 
 
@@ -117,13 +114,9 @@ def load(data):
     """
     names = [*FEATURES, TARGET, *filter(None, (GROUP, TIME))]
     if unknown := [name for name in CATEGORIES if name not in names]:
-        raise UserError(
-            f"CATEGORIES: received {unknown[0]!r}, allowed are names in FEATURES, and TARGET"
-        )
+        raise UserError(f"CATEGORIES: received {unknown[0]!r}, allowed are FEATURES and TARGET")
     if twice := [name for name, n in collections.Counter(names).items() if n > 1]:
-        raise UserError(
-            f"FEATURES, TARGET, GROUP, TIME: received {twice[0]!r} twice, allowed is one place"
-        )
+        raise UserError(f"FEATURES, TARGET, GROUP, TIME: received {twice[0]!r} twice")
     if GROUP and TIME:
         raise UserError("GROUP, TIME: received both, allowed is one of them")
     texts = {*CATEGORIES, GROUP, TIME}
@@ -151,20 +144,16 @@ def _check_texts(table, name, data):
     texts = table[name].dropna().drop_duplicates()
     most = MAX_LABELS if name == TARGET else max(MAX_LABELS, len(table) // 2)
     if len(texts) > most:
-        raise UserError(
-            f"data: column {name!r} of {data} has {len(texts)} different texts, allowed are up to "
-            f"{most}: a name, an ID or free text cannot be a category"
-        )
+        received = f"column {name!r} of {data} has {len(texts)} different texts"
+        hint = "a name, an ID or free text cannot be a category"
+        raise UserError(f"data: {received}, allowed are up to {most}: {hint}")
     if name == TARGET:
         return
     # pandas takes words such as NA and None for missing values, and MLflow reads CSV by pandas.
     read = pd.read_csv(io.StringIO(texts.to_csv(index=False)), dtype=str).iloc[:, 0]
-    if read.isna().any():
-        print(
-            f"data: column {name!r} has the text {texts[read.isna().to_numpy()].iloc[0]!r}, which "
-            "MLflow reads as an empty cell of a CSV file; the model refuses it there",
-            file=sys.stderr,
-        )
+    if len(words := texts[read.isna().to_numpy()]):
+        reads = "which MLflow reads as an empty cell of a CSV file; the model refuses it there"
+        print(f"data: column {name!r} has the text {words.iloc[0]!r}, {reads}", file=sys.stderr)
     if len(texts) > MAX_ONE_HOT:
         table[name] = table[name].astype("category")
 
@@ -179,11 +168,9 @@ def _to_times(texts, data):
     # Where no day is after the twelfth, both orders of day and month fit.
     fitting = [dates for dates in read if dates.notna().all()]
     if len(fitting) != 1:
-        raise UserError(
-            f"data: column {TIME!r} of {data}: received {texts[read[0].isna()].iloc[0]!r}, allowed "
-            "are numbers, or dates such as 2026-11-28 or 28/11/2026, if it is plain which is the "
-            "month"
-        )
+        received = f"column {TIME!r} of {data}: received {texts[read[0].isna()].iloc[0]!r}"
+        dates = "2026-11-28, or 28/11/2026 if it is plain which is the month"
+        raise UserError(f"data: {received}, allowed are numbers, or dates such as {dates}")
     return fitting[0]
 
 
@@ -223,12 +210,10 @@ def pipeline(*steps, takes_missing=False):
         for missing in ((np.nan, None) if MISSING else ("",))
     ]
     few = OneHotEncoder(handle_unknown="ignore", sparse_output=False)
-    kind, splitter = (
-        ("auto", StratifiedKFold) if is_classifier(steps[-1]) else ("continuous", KFold)
-    )
-    many = TargetEncoder(target_type=kind, cv=splitter(5, shuffle=True, random_state=42))
-    imputer = SimpleImputer(strategy="median", keep_empty_features=True)
-    imputer = "passthrough" if takes_missing or not MISSING else imputer
+    kind = "auto" if is_classifier(steps[-1]) else "continuous"
+    many = TargetEncoder(target_type=kind, cv=KFold(5, shuffle=True, random_state=42))
+    median = SimpleImputer(strategy="median", keep_empty_features=True)
+    imputer = "passthrough" if takes_missing or not MISSING else median
     numbers = [name for name in FEATURES if name not in texts]
     prepare = ColumnTransformer(
         [
@@ -347,43 +332,32 @@ def split_table(table, y=None, *, test_size=0.25, random_state=40):
     ((3673, 11), (1225, 11), 845)
     """
     if y is None and HAS_LABELS:
-        raise UserError(
-            f"data: the column {TARGET!r} is in CATEGORIES, whose texts only a classifier predicts"
-        )
+        only = "whose texts only a classifier predicts"
+        raise UserError(f"data: the column {TARGET!r} is in CATEGORIES, {only}")
     y = table[TARGET] if y is None else y
     if min(len(table) * test_size, len(table) * (1 - test_size)) <= 1:
-        raise UserError(
-            f"data: received {count(len(table))}, allowed are {int(1 / test_size) + 1} or more, "
-            f"as {test_size:.0%} of them are kept for the test"
-        )
+        allowed = f"{int(1 / test_size) + 1} or more, as {test_size:.0%} are kept for the test"
+        raise UserError(f"data: received {count(len(table))}, allowed are {allowed}")
     X, groups, positions = table[FEATURES], hash_groups(table), np.arange(len(table))
     options = {"test_size": test_size, "random_state": random_state}
     if GROUP:
         train, test = next(GroupShuffleSplit(1, **options).split(positions, groups=groups))
     else:
         train, test = train_test_split(positions, shuffle=not TIME, **options)
-    if HAS_LABELS and not (known := y.iloc[test].isin(y.iloc[train]).to_numpy()).all():
-        label = y.iloc[test[~known][0]]
-        print(
-            f"data: {count((~known).sum(), 'test')} left out, whose {TARGET} no training row has, "
-            f"for instance {label!r}",
-            file=sys.stderr,
-        )
+    known = y.iloc[test].isin(y.iloc[train]).to_numpy()
+    if HAS_LABELS and not known.all():
+        why = f"whose {TARGET} no training row has, for instance {y.iloc[test[~known][0]]!r}"
+        print(f"data: {count((~known).sum(), 'test')} left out, {why}", file=sys.stderr)
         test = test[known]
-    y_train, y_test, hint = y.iloc[train], y.iloc[test], ""
-    if "meaning" in y.attrs:
-        meaning = y.attrs["meaning"]
-        hint = f"; 1 is {meaning} by TARGET_THRESHOLD, and labels are for CATEGORIES"
+    y_train, y_test, meaning = y.iloc[train], y.iloc[test], y.attrs.get("meaning")
+    hint = f"; 1 is {meaning} by TARGET_THRESHOLD, and labels are for CATEGORIES" if meaning else ""
     for kind, values in (("training", y_train), ("test", y_test)):
         if values.nunique() == 1:
+            only = f"{count(len(values), kind)} with {y.name} {values.iloc[0]} only"
             raise UserError(
-                f"data: received {count(len(values), kind)} with {y.name} {values.iloc[0]} only, "
-                f"allowed are at least two different values{hint}"
+                f"data: received {only}, allowed are at least two different values{hint}"
             )
     unseen = find_unseen(groups.iloc[test], groups.iloc[train])
-    target_counts = table[TARGET].value_counts().sort_index()
     params = {"test_size": test_size, "split_random_state": random_state}
     params |= {"split_by": GROUP or TIME} if GROUP or TIME else {}
-    return Split(
-        X.iloc[train], X.iloc[test], y_train, y_test, groups, unseen, target_counts, params
-    )
+    return Split(X.iloc[train], X.iloc[test], y_train, y_test, groups, unseen, params)

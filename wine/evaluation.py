@@ -1,9 +1,9 @@
 """Evaluation: fit, cross-validate, and compute metrics beside those of a baseline."""
 
+import collections
 import sys
 import time
 import warnings
-from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +23,13 @@ from wine import UserError, dataset
 FOLDS = 5  # of a cross-validation
 MAX_FOLD_ROWS = 20_000  # Of more training rows, a sample is cross-validated.
 F1_TOLERANCE = 0.005  # Of two thresholds that are about as good, the higher is more precise.
+
+# The metric by which models of a kind are compared: its name in MLflow, whether the lowest is the
+# best, and its scorer in scikit-learn.
+Metric = collections.namedtuple("Metric", "name ascending scoring")
+# Training rows, divided for a cross-validation: the features X and the target y of all training
+# rows, or of a sample of them, and for each fold the positions to fit on and those to judge by.
+Folds = collections.namedtuple("Folds", "X y rows")
 
 
 def _steps(estimator):
@@ -90,19 +97,6 @@ def get_params(estimator):
     }
 
 
-class Metric(NamedTuple):
-    """The metric by which models of a kind are compared: its name in MLflow, and its scorer."""
-
-    name: str
-    ascending: bool  # whether the lowest is the best
-    scoring: str | Callable
-
-    @property
-    def sign(self):
-        """The factor between a score of scikit-learn's and the metric: -1 if ascending, else 1."""
-        return -1 if self.ascending else 1
-
-
 def main_metric(estimator):
     """Return the `Metric` by which regressors, or classifiers, are compared.
 
@@ -149,24 +143,6 @@ def fit(estimator, split, params):
     return converged
 
 
-class Folds(NamedTuple):
-    """Training rows, divided into folds for a cross-validation.
-
-    Attributes
-    ----------
-    X : DataFrame, shape (n_rows, n_features)
-        The rows: all training rows, or a sample of `MAX_FOLD_ROWS` of them.
-    y : Series, shape (n_rows,)
-        Their target.
-    rows : list of tuple of ndarray
-        For each fold, the positions of the rows to fit on and of those to judge by.
-    """
-
-    X: pd.DataFrame
-    y: pd.Series
-    rows: list
-
-
 def make_folds(split, classifier):
     """Divide the training rows into folds, the same for all estimators.
 
@@ -204,10 +180,9 @@ def make_folds(split, classifier):
         if classifier and any(y.iloc[judged].nunique() < y.nunique() for _, judged in rows):
             raise ValueError(f"not every fold has {dataset.NOUN}s of each class")
     except (ValueError, UserWarning) as error:
-        raise UserError(
-            f"data: received {dataset.count(len(X), 'training')}, {len(first)} of "
-            f"them different, allowed are enough to judge by {FOLDS} folds: {error}"
-        ) from error
+        received = f"{dataset.count(len(X), 'training')}, {len(first)} of them different"
+        allowed = f"enough to judge by {FOLDS} folds: {error}"
+        raise UserError(f"data: received {received}, allowed are {allowed}") from error
     return Folds(X, y, rows)
 
 
@@ -391,11 +366,10 @@ def compute(estimator, predicted):
         }
     probabilities = predicted.drop(columns=["y", "y_pred"]).to_numpy()
     options = {"average": "binary" if is_binary(estimator) else "macro", "zero_division": 0}
+    precision, recall, f1, _ = metrics.precision_recall_fscore_support(y, y_pred, **options)
     return {
         "accuracy": metrics.accuracy_score(y, y_pred),
-        "recall": metrics.recall_score(y, y_pred, **options),
-        "precision": metrics.precision_score(y, y_pred, **options),
-        "f1": metrics.f1_score(y, y_pred, **options),
+        **{"recall": recall, "precision": precision, "f1": f1},
         "roc_auc": _one_against_rest(metrics.roc_auc_score, estimator, y, probabilities),
         "average_precision": average_precision(estimator, y, probabilities),
         "brier": metrics.brier_score_loss(y, probabilities, labels=estimator.classes_),

@@ -20,7 +20,6 @@ TRUSTED_TYPES = [
     "numpy.dtype",
     "sklearn.compose._column_transformer.make_column_selector",
     "sklearn.model_selection._split.KFold",
-    "sklearn.model_selection._split.StratifiedKFold",
 ]
 DECILES, MISSING = "deciles", "missing"  # keys in a model's metadata
 

@@ -1,6 +1,6 @@
 """Plots: every figure that is logged."""
 
-from typing import NamedTuple
+import collections
 
 from sklearn import metrics
 from sklearn.base import is_classifier
@@ -11,7 +11,6 @@ import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 from scipy.stats import binomtest
 
 from wine import evaluation
@@ -25,12 +24,8 @@ MAX_GRADES = 20  # A target whose whole numbers are farther apart is drawn as do
 MAX_ROWS = 10_000  # Of more rows, a plot that takes time for each of them shows a sample.
 
 
-class Subset(NamedTuple):
-    """Test rows that are drawn in one color: what is predicted for them, and what they are."""
-
-    rows: pd.DataFrame
-    label: str
-    color: str
+# Test rows that are drawn in one color: what is predicted for them, and what they are.
+Subset = collections.namedtuple("Subset", "rows label color")
 
 
 def new_figure(width=6.4, height=4.8, dpi=150):
@@ -59,10 +54,7 @@ def training(estimator, split, result):
         subsets.append(Subset(rows, f"the {len(rows)} unseen of them", COLORS[1]))
     drawn = estimator, subsets, split.y_test.name
     if not is_classifier(estimator):
-        figures = {
-            "measured-against-predicted.png": _measured_against_predicted(*drawn),
-            "residuals.png": _residuals(*drawn),
-        }
+        figures = {"measured-against-predicted.png": _measured_against_predicted(*drawn)}
     else:
         figures = {"confusion-matrix.png": _confusion_matrix(*drawn)}
         if evaluation.is_binary(estimator):
@@ -142,28 +134,24 @@ def _curve(estimator, subsets, target, display):
 
 
 def _calibration(estimator, subsets, target):
-    """Draw how often rows of about the same probability are in the class 1, and how many these are.
+    """Draw how often rows of about the same probability are in the class 1.
 
     This is the reliability diagram of DeGroot and Fienberg, The Statistician 32:12-22, 1983.
     """
     rows, label, color = subsets[-1]
-    figure = new_figure(height=5.6)
-    top, bottom = figure.subplots(2, 1, sharex=True, height_ratios=(3, 1))
-    _, edges, bars = bottom.hist(rows[1], np.linspace(0, 1, 11), color=color, edgecolor="white")
-    bottom.bar_label(bars, fmt="{:,.0f}", fontsize="small")
-    bottom.margins(y=0.25)
-    bottom.set(xlabel=f"predicted probability of {target}", ylabel=f"{NOUN}s")
-    bins = rows.groupby(np.digitize(rows[1], edges[1:-1]))
+    brier = metrics.brier_score_loss(rows["y"], rows[1])
+    figure, ax = _new_plot(estimator, f"calibration, Brier score {brier:.4f}")
+    bins = rows.groupby(np.digitize(rows[1], np.linspace(0.1, 0.9, 9)))
     shares, counts = bins["y"].mean(), bins["y"].agg(["sum", "size"]).to_numpy()
     ends = [binomtest(*each).proportion_ci(method="wilson") for each in counts]
     errors = np.abs(np.transpose(ends) - shares.to_numpy())
-    label = f"{label.removesuffix(' of them')} in bins, 95 % intervals"
-    top.errorbar(bins[1].mean(), shares, errors, fmt="s-", color=color, label=label)
-    top.plot([0, 1], [0, 1], **PERFECT)
-    top.legend(loc="upper left")
-    brier = metrics.brier_score_loss(rows["y"], rows[1])
-    top.set_title(f"{evaluation.name(estimator)}: calibration, Brier score {brier:.4f}")
-    top.set_ylabel(f"share of {target} {NOUN}s in the bin")
+    label = f"{label.removesuffix(' of them')} in bins of so many, 95 % intervals"
+    ax.errorbar(bins[1].mean(), shares, errors, fmt="s-", color=color, label=label)
+    ax.plot([0, 1], [0, 1], **PERFECT)
+    for x, share, (_, n) in zip(bins[1].mean(), shares, counts, strict=True):
+        ax.annotate(f" {n:,}", (x, share), va="top")
+    ax.set(xlabel=f"predicted probability of {target}", ylabel=f"share of {target} {NOUN}s")
+    ax.legend(loc="upper left")
     return figure
 
 
@@ -182,51 +170,22 @@ def _threshold(estimator, cv):
     return figure
 
 
-def _are_grades(y):
-    """Tell whether a target is a few whole numbers close to each other, such as school grades."""
-    return pd.api.types.is_integer_dtype(y) and np.ptp(y) <= MAX_GRADES
-
-
 def _measured_against_predicted(estimator, subsets, target):
     y = subsets[0].rows["y"]
-    figure, ax = _new_plot(estimator, "measured against predicted", 0 if _are_grades(y) else len(y))
-    if _are_grades(y):
-        _plot_boxes(subsets, ax)
-    else:
-        for rows, label, color in subsets:
-            rows = _sample(rows)
-            ax.scatter(rows["y_pred"], rows["y"], color=color, label=label, **DOTS)
+    figure, ax = _new_plot(estimator, "measured against predicted", len(y))
+    # A few whole numbers, such as school grades, are spread so that no dot covers another.
+    are_grades = pd.api.types.is_integer_dtype(y) and np.ptp(y) <= MAX_GRADES
+    spread = 0.35 if are_grades else 0
+    shift = pd.Series(np.random.default_rng(42).uniform(-spread, spread, len(y)), y.index)
+    for rows, label, color in subsets:
+        rows = _sample(rows)
+        ax.scatter(rows["y_pred"], rows["y"] + shift[rows.index], color=color, label=label, **DOTS)
+    if are_grades:
+        counts = y.value_counts().sort_index()
+        ax.set_yticks(counts.index, [f"{grade} ({n:,})" for grade, n in counts.items()])
     ax.plot([y.min(), y.max()], [y.min(), y.max()], **PERFECT)
     ax.set(xlabel=_axis(f"predicted {target}"), ylabel=_axis(f"measured {target}"))
     _legend_below(ax)
-    return figure
-
-
-def _plot_boxes(subsets, ax):
-    """Plot for each measured grade where the predictions are, as dots would cover each other."""
-    counts = subsets[0].rows["y"].value_counts().sort_index()
-    ax.set_yticks(counts.index, [f"{grade} ({n:,})" for grade, n in counts.items()])
-    ax.xaxis.set_major_locator(MaxNLocator(integer=True))
-    options = {"orientation": "horizontal", "widths": 0.3, "whis": (5, 95), "showfliers": False}
-    options |= {"patch_artist": True, "manage_ticks": False, "medianprops": {"color": "black"}}
-    offsets = (0.18, -0.18) if len(subsets) > 1 else (0,)
-    for (rows, label, color), offset in zip(subsets, offsets, strict=True):
-        grades, predicted = zip(*rows.groupby("y")["y_pred"], strict=True)
-        options |= {"boxprops": {"facecolor": color, "alpha": 0.6}}
-        label = f"{label}: box of a half, line of 90 %"
-        ax.boxplot(predicted, positions=np.add(grades, offset), label=label, **options)
-
-
-def _residuals(estimator, subsets, target):
-    y = subsets[0].rows["y"]
-    figure, ax = _new_plot(estimator, "residuals", len(y))
-    for rows, label, color in subsets:
-        rows = _sample(rows)
-        ax.scatter(rows["y_pred"], rows["y"] - rows["y_pred"], color=color, label=label, **DOTS)
-    ax.axhline(0, **PERFECT)
-    stripes = "\nEach stripe is one measured value." if _are_grades(y) else ""
-    ax.set(xlabel=_axis(f"predicted {target}") + stripes, ylabel="measured minus predicted")
-    ax.legend(fontsize="small")
     return figure
 
 

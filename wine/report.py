@@ -57,7 +57,7 @@ metric{header}
 ---|---:|---:|---:|---:
 {rows}
 
-**Not good for** {NOUN}s of another kind than the {split.target_counts.sum()} of this table, \
+**Not good for** {NOUN}s of another kind than the {len(y) + len(split.y_test)} of this table, \
 {_rare(split)}."""
 
 
@@ -68,12 +68,13 @@ def _by(split):
 
 def _rare(split):
     """Return in words what a model cannot know well."""
-    counts, y = split.target_counts, split.y_train
-    if "meaning" in y.attrs:
-        return f"of which {y.sum() + split.y_test.sum()} are {y.name}"
-    if len(counts) > MANY_VALUES and not isinstance(counts.index[0], str):
-        return f"and for values of {TARGET} outside {counts.index[0]:g} to {counts.index[-1]:g}"
-    (first, n_first), (last, n_last) = counts.nsmallest(2).sort_index().items()
+    y = pd.concat([split.y_train, split.y_test])
+    if "meaning" in split.y_train.attrs:
+        return f"of which {y.sum()} are {y.name}"
+    counts = y.value_counts()
+    if len(counts) > MANY_VALUES and pd.api.types.is_numeric_dtype(y):
+        return f"and for values of {TARGET} outside {y.min():g} to {y.max():g}"
+    (first, n_first), (last, n_last) = counts.sort_index().nsmallest(2).sort_index().items()
     rare = f"only {count(n_first)} of {TARGET} {first}, and {n_last} of {TARGET} {last}"
     return f"and for rare values: {rare}"
 
@@ -182,11 +183,10 @@ def _store_trainings(estimator, params):
     metrics = [f"cv_{metric.name}", f"{metric.name}_unseen"]
     search = f"metrics.`{metric.name}` >= 0 and dataset.digest = '{digest}'"
     key = "-".join([metrics[0], *names, digest])
-    bars = {"type": "BAR", "uuid": "bars", "metricKey": metrics[0]}
-    return store_view(key, search, metrics, names, metric.ascending, [bars])
+    return store_view(key, search, metrics, names, metric.ascending)
 
 
-def store_view(key, search, metrics, params, ascending, charts=()):
+def store_view(key, search, metrics, params, ascending):
     """Store a view of the active run's experiment unless there is one, which may be changed.
 
     Parameters
@@ -196,11 +196,10 @@ def store_view(key, search, metrics, params, ascending, charts=()):
     search : str
         The filter of the runs that it shows, in the language of MLflow's search box.
     metrics, params : list of str
-        The columns of the table of runs, and the axes of the chart of parallel coordinates.
+        The columns of the table of runs, and the axes of the chart of parallel coordinates. Below
+        it are bars of the first metric.
     ascending : bool
         Whether the run with the lowest value of the first metric comes first.
-    charts : sequence of dict, optional
-        The charts below that of parallel coordinates, in the names of MLflow's front end.
 
     Returns
     -------
@@ -208,17 +207,18 @@ def store_view(key, search, metrics, params, ascending, charts=()):
         What `runs_url` takes to open the view; empty if it cannot be stored.
     """
     columns = [*(f"metrics.`{each}`" for each in metrics), *(f"params.`{each}`" for each in params)]
-    common = {"metricSectionId": "charts", "runsCountToCompare": 100, "deleted": False}
+    section = {"uuid": "charts", "name": "Charts", "display": True, "columns": 1}
+    chart = {"metricSectionId": "charts", "runsCountToCompare": 100, "deleted": False}
     parallel = {"type": "PARALLEL", "uuid": "parallel", "showAllRuns": True}
     parallel |= {"selectedParams": params, "selectedMetrics": metrics}
-    section = {"uuid": "charts", "name": "Charts", "display": True, "columns": 1}
+    bars = {"type": "BAR", "uuid": "bars", "metricKey": metrics[0]}
     state = {
         "selectedColumns": columns,
         "searchFilter": search,
         "orderByKey": columns[0],
         "orderByAsc": ascending,
         "compareRunSections": [section | {"cardHeight": 250}],  # pixels
-        "compareRunCharts": [common | chart for chart in (parallel, *charts)],
+        "compareRunCharts": [chart | parallel, chart | bars],
         "runsHiddenMode": "SHOWALL",  # Charts would draw only the first ten runs.
     }
     client, experiment_id = mlflow.MlflowClient(), mlflow.active_run().info.experiment_id

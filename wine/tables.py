@@ -3,7 +3,6 @@
 import collections
 import contextlib
 import csv
-import functools
 import io
 import os
 import re
@@ -37,6 +36,7 @@ NUMBER_TYPES = r"u?int|(half)?float|double|decimal|null"
 NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
 # A number whose comma cannot separate thousands, for instance 0,27 or 7,5 or 1234,567 or ,5.
 DECIMAL_COMMA = r"[+−-]?(\d*,(\d{1,2}|\d{4,})|(0\d*|\d{4,})?,\d+)([eE][+-]?\d+)?"
+WORD = r"(?<!\d)[^\W\d_]"  # a letter that no digit stands before
 STANDS_FOR_MISSING = r"(?i)|na|n/a|nan|null|none|\?|-|\."
 OTHER_CELLS = {  # what a cell is that is no number
     r"[\d.,+-]+\s*%": "a percentage",
@@ -122,11 +122,10 @@ class Table:
                 socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
                 urllib.request.urlretrieve(self.location, self._path)
             if self._open().read(4) == b"PAR1":
-                self.schema, read = _read_parquet_schema(self._open()), _read_parquet
+                self.schema = _read_parquet_schema(self._open())
             else:
-                (self.form, names), read = _find_form(self._open, columns), _read_csv
+                self.form, names = _find_form(self._open, columns)
                 self.schema = pa.schema([(name, pa.string()) for name in names])
-        self._pieces = functools.partial(read, self._open, self.form, self.schema)
         self.positions = self._find_columns()
         self.names = [self.schema.names[position] for position in self.positions]
 
@@ -184,27 +183,32 @@ class Table:
             words.append("names without regard to case, blanks, '_', '.' and '-'")
         return ", ".join(words)
 
+    def _pieces(self, names=None):
+        """Yield row numbers, cells of these columns, malformed rows, and how much is read in %."""
+        read = _read_csv if self.form else _read_parquet
+        return read(self._open, self.form, self.schema, names)
+
     def read(self):
         """Return the needed columns of all rows as `Batch.X` has them, or refuse invalid rows."""
-        read, faults, n_rows = [], [], 0
+        read, n_rows, n_invalid = [], 0, 0
+        # By the positions of the columns; those of malformed rows are at -1.
+        first_rows, faults = {}, collections.defaultdict(collections.Counter)
         with self._reading():
-            with contextlib.suppress(pa.ArrowInvalid):
-                cells = _read_plain(self._open, self.form, self.names, self.columns)
-                X, wrong = _convert_columns(cells, self)
-                if not wrong.any():
-                    return X
             for numbers, cells, malformed, _ in self._pieces(self.names):
                 X, wrong = _convert_columns(cells, self)
                 n_rows += len(X) + len(malformed)
+                n_invalid += np.count_nonzero(wrong.any(axis=0)) + len(malformed)
                 for row, reason, _ in malformed:
-                    faults.append(pd.DataFrame({"row": [row], "n": -1, "text": reason}))
+                    first_rows.setdefault(-1, row)
+                    faults[-1][reason] += 1
                 for n in np.flatnonzero(wrong.any(axis=1)):
-                    texts = _to_texts(cells.column(self.names[n]), wrong[n])
-                    found = {"row": numbers[wrong[n]], "n": n, "text": texts}
-                    faults.append(pd.DataFrame(found))
+                    first_rows.setdefault(n, numbers[wrong[n]][0])
+                    faults[n].update(_to_texts(cells.column(self.names[n]), wrong[n]))
                 read = [] if faults else [*read, X]
         if faults:
-            _refuse_rows(self, pd.concat(faults).sort_values(["row", "n"]), n_rows)
+            parts = _explain_faults(self, first_rows, faults)
+            parts += [f"{n_invalid} of {n_rows} rows are invalid"] if n_invalid > 1 else []
+            self.refuse("; ".join([*parts, *_hints(self, faults)]))
         return pd.concat(read, ignore_index=True)
 
     def explain(self, n, text):
@@ -262,8 +266,8 @@ def _read_parquet_schema(file):
     return pa.schema(fields, schema.metadata)
 
 
-def _read_parquet(open_file, form, schema, names=None):
-    """Yield row numbers, their cells, malformed rows, and the percentage that is read."""
+def _read_parquet(open_file, form, schema, names):
+    """Yield the pieces of a Parquet file; `form` is None."""
     file, done = parquet.ParquetFile(open_file()), 0
     schema = pa.schema([schema.field(name) for name in names]) if names else schema
     for cells in file.iter_batches(columns=names):
@@ -272,8 +276,8 @@ def _read_parquet(open_file, form, schema, names=None):
         yield numbers, cells.cast(schema), [], 100 * done // file.metadata.num_rows
 
 
-def _read_csv(open_file, form, schema, names=()):
-    """Yield the same."""
+def _read_csv(open_file, form, schema, names):
+    """Yield the pieces of a CSV file."""
     malformed, done, file = collections.deque(), 0, open_file()
 
     def keep(row):
@@ -282,9 +286,16 @@ def _read_csv(open_file, form, schema, names=()):
         malformed.append((row.number - 1 - form.skip_rows, reason, cells))
         return "skip"
 
+    text = pa.transcoding_input_stream(pa.input_stream(file, form.codec), form.encoding, "utf-8")
+    # Malformed rows have their numbers only where a single thread reads.
+    read = {"use_threads": False, "block_size": BLOCK_SIZE, "skip_rows": form.skip_rows}
+    parse = {"delimiter": form.delimiter, "invalid_row_handler": keep, "newlines_in_values": True}
+    convert = {"default_column_type": pa.string(), "include_columns": names}
+    options = arrow_csv.ReadOptions(**read), arrow_csv.ParseOptions(**parse)
     try:
-        options = {"default_column_type": pa.string(), "include_columns": names}
-        for cells in arrow_csv.open_csv(*_csv(file, form, keep, **options)):
+        for cells in arrow_csv.open_csv(
+            pa.PythonFile(_Text(text), "r"), *options, arrow_csv.ConvertOptions(**convert)
+        ):
             last, passed = done + len(cells), []
             while malformed and malformed[0][0] <= last + 1:  # The reader is ahead.
                 passed.append(malformed.popleft())
@@ -298,29 +309,6 @@ def _read_csv(open_file, form, schema, names=()):
             raise ValueError(NOT_UNICODE if "UTF8" in str(error) else reason) from error
     schema = pa.schema([(name, pa.string()) for name in names or schema.names])
     yield np.arange(0), pa.RecordBatch.from_pylist([], schema), [*malformed], 100
-
-
-def _read_plain(open_file, form, names, columns):
-    """Return some columns if Arrow itself reads all their cells, in half the time."""
-    if not form:
-        return parquet.ParquetFile(open_file()).read(names)
-    kinds = [pa.string() if column.is_text else pa.float64() for column in columns]
-    missing = set.intersection(*({*column.missing} for column in columns))
-    kinds = dict(zip(names, kinds, strict=True))
-    options = {"column_types": kinds, "include_columns": names, "null_values": [*missing]}
-    return arrow_csv.read_csv(*_csv(open_file(), form, **options))
-
-
-def _csv(file, form, keep=None, **convert):
-    """Return a file as Arrow's functions take it, and how they are to read and parse it."""
-    text = pa.input_stream(file, form.codec)
-    text = _Text(pa.transcoding_input_stream(text, form.encoding, "utf-8"))
-    # Malformed rows have their numbers only where a single thread reads.
-    read = {"use_threads": not keep, "block_size": BLOCK_SIZE, "skip_rows": form.skip_rows}
-    parse = {"delimiter": form.delimiter, "invalid_row_handler": keep}
-    parse = arrow_csv.ParseOptions(newlines_in_values=True, **parse)
-    convert = arrow_csv.ConvertOptions(decimal_point=form.decimal, **convert)
-    return pa.PythonFile(text, "r"), arrow_csv.ReadOptions(**read), parse, convert
 
 
 class _Text:
@@ -398,40 +386,42 @@ def _members(file, is_zip):
     return []
 
 
-def _refuse_rows(table, faults, n_rows):
-    """Refuse the table for its wrong cells and malformed rows, and say what helps."""
-    parts, n_invalid = [], faults["row"].nunique()
-    for n, found in faults.groupby("n", sort=False):
-        row, _, text = found.iloc[0]
+def _explain_faults(table, first_rows, faults):
+    """Return for each column at fault its first wrong cell, in the order of the rows."""
+    parts = []
+    for n, row in sorted(first_rows.items(), key=lambda item: item[1]):
+        text, n_wrong = next(iter(faults[n])), faults[n].total()
         reason = text if n < 0 else table.explain(n, text)
-        reason += f" (in {len(found)} rows)" if len(found) > 1 else ""
+        reason += f" (in {n_wrong} rows)" if n_wrong > 1 else ""
         parts.append(f"row {row}{'' if parts else f' of {table.data}'}: {reason}")
-    parts = parts[:5] + [f"and {len(parts) - 5} more columns"] * (len(parts) > 5)
-    parts += [f"{n_invalid} of {n_rows} rows are invalid"] * (n_invalid > 1)
-    cells = faults[faults["n"] >= 0]
-    is_empty = cells["text"].str.strip(BLANKS).str.fullmatch(STANDS_FOR_MISSING)
-    others = [text for text in cells["text"][~is_empty].unique() if not _recognize(text)]
-    if any(re.search(r"(?<!\d)[^\W\d_]", text) for text in others):
-        parts.append("a column of texts belongs in CATEGORIES in wine/dataset.py")
-    if is_empty.any():
-        texts = sorted(cells["text"][is_empty].unique())
-        missing = sorted({*table.columns[0].missing, *(text.strip(BLANKS) for text in texts)})
-        parts.append(f"MISSING = {missing} in wine/dataset.py keeps these rows")
-        names = [table.names[n] for n in cells["n"][is_empty].unique()]
-        parts.append(f"this leaves out the rows with empty cells: {_dropna(table, names, texts)}")
-    table.refuse("; ".join(parts))
+    return parts[:5] + [f"and {len(parts) - 5} more columns"] * (len(parts) > 5)
+
+
+def _hints(table, faults):
+    """Return what helps against wrong cells."""
+    hints, cells = [], {n: {*texts} for n, texts in faults.items() if n >= 0}
+    texts = set().union(*cells.values())
+    empty = {text for text in texts if re.fullmatch(STANDS_FOR_MISSING, text.strip(BLANKS))}
+    if any(re.search(WORD, text) and not _recognize(text) for text in texts - empty):
+        hints.append("a column of texts belongs in CATEGORIES in wine/dataset.py")
+    if empty:
+        missing = sorted({*table.columns[0].missing, *(text.strip(BLANKS) for text in empty)})
+        hints.append(f"MISSING = {missing} in wine/dataset.py keeps these rows")
+    if empty and table.form:
+        names = [table.names[n] for n in cells if cells[n] & empty]
+        command = _dropna(table, names, sorted(empty))
+        hints.append(f"this leaves out the rows with empty cells: {command}")
+    return hints
 
 
 def _dropna(table, names, missing):
-    """Return the command that copies the table without the rows in which columns are empty."""
-    form, path = table.form or Form(), _quote(table.location)
-    options = f"sep={form.delimiter!r}, encoding={form.encoding!r}"
-    read = f"read_csv({path}, {options}, compression={form.codec!r}, skiprows={form.skip_rows}"
-    read += f", dtype=str, na_values={missing}, keep_default_na=False, on_bad_lines='skip')"
-    read = read if table.form else f"read_parquet({path}).replace({missing}, None)"
-    subset = ", ".join(map(_quote, names))
-    write = f"dropna(subset=[{subset}]).to_csv('complete.csv', index=False, {options})"
-    return f'python -c "import pandas as pd; pd.{read}.{write}"'
+    """Return the command that copies a CSV file without the rows in which columns are empty."""
+    form, subset = table.form, ", ".join(map(_quote, names))
+    written = f"sep={form.delimiter!r}, encoding={form.encoding!r}"
+    read = f"{written}, skiprows={form.skip_rows}, dtype=str, na_values={missing}"
+    read += ", keep_default_na=False, on_bad_lines='skip'"
+    write = f"dropna(subset=[{subset}]).to_csv('complete.csv', index=False, {written})"
+    return f'python -c "import pandas as pd; pd.read_csv({_quote(table.location)}, {read}).{write}"'
 
 
 def _find(names, columns):

@@ -7,7 +7,6 @@ import re
 import shutil
 import tempfile
 import textwrap
-import traceback
 import warnings
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -33,7 +32,8 @@ def recording():
     """Look whether MLflow's store can be used, and make one line of an error of MLflow's.
 
     It stands around `mlflow.start_run`: a server that is away is noticed before there is a run. A
-    run that has begun waits for its server as long as MLflow does, and is not lost.
+    run that has begun waits for its server as long as MLflow does, and is not lost. A run that
+    Ctrl-C interrupts ends as KILLED, where MLflow says FAILED (mlflow/mlflow#1832).
 
     Raises
     ------
@@ -43,18 +43,14 @@ def recording():
     with one_line_errors("MLflow cannot record"):
         with fail_fast():
             _check_store()
-        yield
-
-
-@contextlib.contextmanager
-def killed_by_interrupts():
-    """End the active run as KILLED where Ctrl-C interrupts it; MLflow says FAILED (#1832)."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        with fail_fast():  # Whoever has interrupted a run waits for its end.
-            mlflow.end_run("KILLED")
-        raise
+        try:
+            yield
+        except KeyboardInterrupt:
+            with fail_fast():
+                run = mlflow.last_active_run()
+                if run and run.info.status == "FAILED":
+                    mlflow.MlflowClient().update_run(run.info.run_id, "KILLED")
+            raise
 
 
 def run_name(name):
@@ -231,20 +227,13 @@ def one_line_errors(what):
     """
     try:
         yield
+    except BrokenPipeError:  # Nobody reads the screen any more.
+        raise
     except Exception as error:
-        if not _is_raised_by_mlflow(error):
+        kinds = MlflowException, OSError, ImportError  # An import may miss a database's driver.
+        if not isinstance(error, kinds) and type(error).__module__ != "sqlalchemy.exc":
             raise
         raise UserError(f"{what}: {_reason(error)}") from error
-
-
-def _is_raised_by_mlflow(error):
-    """Tell whether an error was raised inside MLflow's code or that of its database library."""
-    of_database = type(error).__module__ == "sqlalchemy.exc"
-    if not (of_database or isinstance(error, (MlflowException, OSError, ImportError))):
-        return False
-    frames = [frame for frame, _ in traceback.walk_tb(error.__traceback__)]
-    modules = [frame.f_globals.get("__name__", "") for frame in frames]
-    return any(module.startswith(("mlflow.", "sqlalchemy.")) for module in modules)
 
 
 def _reason(error):
@@ -252,8 +241,9 @@ def _reason(error):
     additions = r"\(raised as [^)]*\)|\[SQL:.*|\(Background .*"  # SQLAlchemy makes these.
     reason = textwrap.shorten(re.sub(additions, "", str(error), flags=re.DOTALL), 500)
     if deleted := re.match(r"The experiment (\S+) must be in the 'active' state", reason):
-        restore = f"mlflow experiments restore -x {deleted[1]}"
-        reason += f" {restore} brings it back, mlflow gc removes it for ever"
+        reason += (
+            f" mlflow experiments restore -x {deleted[1]} brings it back, mlflow gc removes it"
+        )
     if "logged-models" in reason and "404" in reason:
         reason += "; a server of MLflow 2 keeps no models, allowed is MLflow 3 or newer"
     elif reason.startswith("API request"):  # The server has not answered.
