@@ -9,17 +9,9 @@ from wine.process import program
 
 
 def finite_float(minimum=-math.inf, maximum=math.inf):
-    """Make a converter from text to a finite number within bounds.
+    """Return a converter from text to a finite number; the bounds are allowed themselves.
 
-    Parameters
-    ----------
-    minimum, maximum : float
-        The bounds, which are allowed themselves.
-
-    Returns
-    -------
-    callable
-        str -> float; raises `argparse.ArgumentTypeError`, which says what is allowed.
+    It raises `argparse.ArgumentTypeError`, like all converters here, which says what is allowed.
 
     Examples
     --------
@@ -35,19 +27,7 @@ def finite_float(minimum=-math.inf, maximum=math.inf):
 
 
 def integer(minimum, optional=False):
-    """Make a converter from text to a whole number with a lower bound.
-
-    Parameters
-    ----------
-    minimum : int
-        The lower bound, which is allowed itself.
-    optional : bool
-        Whether the text None is allowed, too.
-
-    Returns
-    -------
-    callable
-        str -> int or None; raises `argparse.ArgumentTypeError`, which says what is allowed.
+    """Return a converter from text to a whole number, or to None from the text None if `optional`.
 
     Examples
     --------
@@ -63,18 +43,7 @@ def integer(minimum, optional=False):
 
 
 def choice(*allowed):
-    """Make a converter that accepts some texts only.
-
-    Parameters
-    ----------
-    *allowed : str
-        The texts.
-
-    Returns
-    -------
-    callable
-        str -> str; raises `argparse.ArgumentTypeError`, which says what is allowed.
-    """
+    """Return a converter that accepts some texts only."""
     return _converter(str, lambda text: text in allowed, ", ".join(allowed))
 
 
@@ -122,17 +91,9 @@ class Parser(argparse.ArgumentParser):
         self.add_argument(name, type=convert, help=explanation)
 
     def read(self, argv=None):
-        """Read the parameters from the command line.
+        """Return a dict with a value for each declared parameter, in the order of declaration.
 
-        Returns
-        -------
-        dict
-            A value for each declared parameter, in the order of declaration.
-
-        Raises
-        ------
-        SystemExit
-            With status 2, after one line on standard error, if an argument cannot be accepted.
+        An argument that cannot be accepted ends the script with one line and the status 2.
         """
         argv = sys.argv[1:] if argv is None else argv
         if argv in (["-h"], ["--help"]):

@@ -73,23 +73,12 @@ class Split(NamedTuple):
 
 
 def count(n, kind=""):
-    """Return a number of rows in words.
-
-    Examples
-    --------
-    >>> count(1), count(20, "test")
-    ('1 wine', '20 test wines')
-    """
+    """Return a number of rows in words, for instance 1 wine or 20 test wines."""
     return f"{n} {kind} {NOUN}{'' if n == 1 else 's'}".replace("  ", " ")
 
 
 def load(data):
-    """Read and check a table.
-
-    Parameters
-    ----------
-    data : str
-        Path or URL of a CSV or Parquet file.
+    """Read and check a table, which is at a path or a URL.
 
     Returns
     -------
@@ -227,22 +216,10 @@ def pipeline(*steps, takes_missing=False):
 
 
 def classes(table, threshold, name):
-    """Return the classes that a classifier predicts.
+    """Return the classes that a classifier predicts, as int64: 1 from a value of `TARGET` on.
 
-    Parameters
-    ----------
-    table : DataFrame, shape (n_rows, n_features + 1)
-        The table as `load` returns it.
-    threshold : float
-        The value of `TARGET` from which on a row is in the class 1, otherwise in the class 0.
-    name : str
-        The name of the class 1.
-
-    Returns
-    -------
-    Series, shape (n_rows,)
-        The classes as int64, whose `attrs` hold what 1 means; or `TARGET` as it is, if it is in
-        `CATEGORIES`.
+    The Series has the name of the class 1, and its `attrs` hold what 1 means. If `TARGET` is in
+    `CATEGORIES`, it is returned as it is.
 
     Examples
     --------
@@ -257,19 +234,11 @@ def classes(table, threshold, name):
 
 
 def hash_groups(table):
-    """Hash rows, so that those of the same group have the same hash.
+    """Return a hash of each row, as uint64, which is the same for the rows of a group.
 
-    Parameters
-    ----------
-    table : DataFrame, shape (n_rows, n_columns)
-        The rows, with the columns `FEATURES` and `GROUP`.
-
-    Returns
-    -------
-    Series of uint64, shape (n_rows,)
-        With the index of the table. Without a `GROUP`, the rows with the same features are a group;
-        if `IDENTICAL_ROWS_ARE_COPIES` is False, the second of these has another hash than the
-        first, and so on: a table to which rows were added keeps its hashes.
+    Without a `GROUP`, the rows with the same features are a group. If `IDENTICAL_ROWS_ARE_COPIES`
+    is False, the second of these has another hash than the first, and so on: a table to which rows
+    were added keeps its hashes.
 
     Examples
     --------
@@ -284,37 +253,22 @@ def hash_groups(table):
 
 
 def find_unseen(groups, seen):
-    """Tell which rows are in none of the groups seen; of identical rows, only the first one is.
-
-    Parameters
-    ----------
-    groups : Series of uint64, shape (n_rows,)
-        As `hash_groups` returns them.
-    seen : array-like of uint64
-        The groups of the rows that models were trained on.
-
-    Returns
-    -------
-    ndarray of bool, shape (n_rows,)
-    """
+    """Tell which rows are in none of the groups seen; of identical rows, only the first one is."""
     return (~groups.isin(seen) & (bool(GROUP) | ~groups.duplicated())).to_numpy()
 
 
 def split_table(table, y=None, *, test_size=0.25, random_state=40):
-    """Split a table for training and testing.
+    """Split a table, as `load` returns it, for training and testing.
 
     Parameters
     ----------
     table : DataFrame, shape (n_rows, n_features + 1)
-        The table as `load` returns it.
     y : Series, shape (n_rows,), optional
         What is to be predicted. By default, it is the table's target.
-    test_size : float, optional
-        Share of the test rows, between 0 and 1. The default is that of MLflow's own tutorials on
-        this table.
-    random_state : int, optional
-        Seed of the shuffle; the default is that of MLflow's tutorials, too. With `GROUP`, whole
-        groups are shuffled; with `TIME`, the last rows are for the test.
+    test_size, random_state : float and int, optional
+        Share of the test rows, and seed of the shuffle. The defaults are those of MLflow's own
+        tutorials on this table. With `GROUP`, whole groups are shuffled; with `TIME`, the last rows
+        are for the test.
 
     Returns
     -------

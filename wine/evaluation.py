@@ -198,14 +198,9 @@ def describe_folds(split):
 class CrossValidation(NamedTuple):
     """How good an estimator is on the rows of each fold, when it was fitted on the other folds.
 
-    Attributes
-    ----------
-    metric : str
-        The metric by which models of this kind are compared.
-    scores : DataFrame, shape (FOLDS, n_metrics + 1)
-        The metrics of each fold, by their names, and `fit_time` in seconds.
-    predicted : DataFrame
-        What is predicted for the rows of all folds, as `predict` returns it.
+    `metric` is the one by which models of this kind are compared. `scores` has a row for each fold,
+    with the metrics by name and `fit_time` in seconds. `predicted` is what `predict` returns for
+    the rows of all folds.
     """
 
     metric: str
@@ -276,11 +271,8 @@ def baseline(estimator, split):
 def predict(estimator, X, y):
     """Predict rows, once for all that is computed and drawn of them.
 
-    Returns
-    -------
-    DataFrame, shape (n_rows, 2 + n_classes)
-        The true values `y`, the predicted ones `y_pred`, and the probability of each class of a
-        classifier in columns 0, 1 and so on, in the order of its `classes_`.
+    The DataFrame has the true values `y`, the predicted ones `y_pred`, and the probability of each
+    class of a classifier in columns 0, 1 and so on, in the order of its `classes_`.
     """
     probabilities = estimator.predict_proba(X) if is_classifier(estimator) else None
     return pd.DataFrame(probabilities, X.index).assign(y=y, y_pred=estimator.predict(X))
@@ -289,20 +281,13 @@ def predict(estimator, X, y):
 class Evaluation(NamedTuple):
     """How good an estimator is: by folds to choose it by, on the test set to report.
 
-    Attributes
-    ----------
-    scores : DataFrame
-        It has a row for each metric that `compute` returns and four columns. `cv` is the mean over
-        the folds of the training set, or NaN if there is no cross-validation.
-        `test` is computed on the whole test set, `unseen` on the different test rows without an
-        identical copy in the training set. `unseen` is NaN if fewer than two different values
-        are left, as the metrics are not defined then. `baseline` is the metric of a model that
-        always predicts the mean or the majority of the training set, on the unseen rows; if these
-        have no metrics, on the whole test set.
-    predicted : DataFrame
-        What is predicted for the test set, as `predict` returns it.
-    cv : CrossValidation or None
-        That of the training set.
+    `scores` has a row for each metric that `compute` returns, and four columns. `cv` is the mean
+    over the folds of the training set, or NaN without a cross-validation. `test` is computed on the
+    whole test set, `unseen` on the different test rows without an identical copy in the training
+    set; it is NaN if fewer than two different values are left, as the metrics are not defined then.
+    `baseline` is the metric of a model that always predicts the mean or the majority of the
+    training set, on the unseen rows; if these have no metrics, on the whole test set. `predicted`
+    is what `predict` returns for the test set.
     """
 
     scores: pd.DataFrame

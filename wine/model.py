@@ -72,12 +72,7 @@ def _signature(estimator, split, predict_fn):
 
 
 def deciles(X):
-    """Describe the distribution of each column, for comparison with other tables.
-
-    Parameters
-    ----------
-    X : DataFrame, shape (n_rows, n_features)
-        The training rows.
+    """Describe the distribution of each column of a DataFrame, for comparison with other tables.
 
     Returns
     -------
@@ -114,16 +109,7 @@ def count_categories(texts, categories):
 def count_bins(values, edges):
     """Count the values between edges; those outside count in the first or the last bin.
 
-    Parameters
-    ----------
-    values : ndarray of float64, shape (n_values,)
-        Finite; it is fastest where it is contiguous.
-    edges : sequence of float, length n_bins + 1
-        From the lowest to the highest. A value that is one of them is in the bin above it.
-
-    Returns
-    -------
-    ndarray of int64, shape (n_bins,)
+    The edges rise, and a value that is one of them is in the bin above it.
 
     Examples
     --------

@@ -189,17 +189,10 @@ def _store_trainings(estimator, params):
 def store_view(key, search, metrics, params, ascending):
     """Store a view of the active run's experiment unless there is one, which may be changed.
 
-    Parameters
-    ----------
-    key : str
-        Its name in the address.
-    search : str
-        The filter of the runs that it shows, in the language of MLflow's search box.
-    metrics, params : list of str
-        The columns of the table of runs, and the axes of the chart of parallel coordinates. Below
-        it are bars of the first metric.
-    ascending : bool
-        Whether the run with the lowest value of the first metric comes first.
+    `key` is its name in the address, `search` the filter of the runs, in the language of MLflow's
+    search box. `metrics` and `params` are the columns of the table of runs and the axes of the
+    chart of parallel coordinates; below it are bars of the first metric. If `ascending`, the run
+    with its lowest value comes first.
 
     Returns
     -------

@@ -80,18 +80,9 @@ def new_params(params):
 
 
 def datasets(split, data):
-    """Describe the training set and the test set for `mlflow.log_input`.
+    """Describe the training set and the test set of a `Split` for `mlflow.log_input`.
 
-    Parameters
-    ----------
-    split : wine.dataset.Split
-        The table, split.
-    data : str
-        Path or URL of the table.
-
-    Returns
-    -------
-    training_set, test_set : mlflow.data.pandas_dataset.PandasDataset
+    Both are an `mlflow.data.pandas_dataset.PandasDataset`; `data` is the table's path or URL.
     """
     return (
         _dataset(split.X_train, split.y_train, data, "training"),
