@@ -64,9 +64,6 @@ def run(main):
     atexit.register(gc.freeze)
     try:
         main()
-    except BrokenPipeError:
-        _close_output()
-        sys.exit(f"{program()}: standard output was closed before everything was printed")
     except (UserError, OSError) as error:
         sys.exit(f"{program()}: {error}")
     except KeyboardInterrupt as interrupt:
@@ -91,10 +88,5 @@ def print_text(text):
     """Print a text; that nobody reads it any more is no error."""
     try:
         print(text, flush=True)
-    except OSError:
-        _close_output()
-
-
-def _close_output():
-    """Discard what Python would write to the closed output at exit, where it would fail again."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError:  # At exit, Python would write the rest of it to the closed output, and fail.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
