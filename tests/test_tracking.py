@@ -152,7 +152,7 @@ def test_experiment_that_was_deleted_can_be_restored(run_script, new_store, monk
     experiment_id = client_of(new_store).create_experiment("again")
     client_of(new_store).delete_experiment(experiment_id)
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "again")
-    restore = f"mlflow experiments restore -x {experiment_id} restores it, mlflow gc removes it"
+    restore = f"mlflow experiments restore -x {experiment_id} brings it back, mlflow gc removes it"
     assert_one_line_error(run_script("train.py"), "MLflow cannot record: ", restore, status=1)
 
 
