@@ -175,10 +175,9 @@ def _check_store():
     file = Path(uri.removeprefix("sqlite:///").partition("?")[0])
     is_closed = file.parent.exists() and not os.access(file.parent, os.W_OK)
     if uri.startswith("sqlite:") and (is_closed or file.is_dir()):
-        raise UserError(
-            f"received {uri} to record in, allowed is a file in a folder that can be written to: "
-            "MLFLOW_TRACKING_URI=sqlite:////<folder>/mlflow.db names one"
-        )
+        hint = "MLFLOW_TRACKING_URI=sqlite:////<folder>/mlflow.db names one"
+        allowed = f"a file in a folder that can be written to: {hint}"
+        raise UserError(f"received {uri} to record in, allowed is {allowed}")
     if uri.startswith("sqlite:") and not os.access(Path.cwd(), os.W_OK):
         os.chdir(file.parent)  # MLflow puts the artifacts of a new database where it works.
     # MLflow logs the traceback of a database's error before it raises the error.
@@ -187,10 +186,10 @@ def _check_store():
     place = _local_path(experiment.artifact_location) if experiment else None
     # MLflow makes the last folder, or the last two, when it first records.
     if place and not any(each.exists() for each in (place, *place.parents[:2])):
+        missing = f"the artifacts of the experiment {experiment.name} belong in {place}"
+        hint = "or begin a new database by MLFLOW_TRACKING_URI=sqlite:///new.db"
         raise UserError(
-            f"MLflow cannot record: the artifacts of the experiment {experiment.name} belong in "
-            f"{place}, which is not there; mount or restore it, or begin a "
-            "new database by MLFLOW_TRACKING_URI=sqlite:///new.db"
+            f"MLflow cannot record: {missing}, which is not there; mount or restore it, {hint}"
         )
 
 
@@ -226,9 +225,8 @@ def _reason(error):
     additions = r"\(raised as [^)]*\)|\[SQL:.*|\(Background .*"  # SQLAlchemy makes these.
     reason = textwrap.shorten(re.sub(additions, "", str(error), flags=re.DOTALL), 500)
     if deleted := re.match(r"The experiment (\S+) must be in the 'active' state", reason):
-        reason += (
-            f" mlflow experiments restore -x {deleted[1]} brings it back, mlflow gc removes it"
-        )
+        restore = f"mlflow experiments restore -x {deleted[1]}"
+        reason += f" {restore} brings it back, mlflow gc removes it"
     if "logged-models" in reason and "404" in reason:
         reason += "; a server of MLflow 2 keeps no models, allowed is MLflow 3 or newer"
     elif reason.startswith("API request"):  # The server has not answered.
