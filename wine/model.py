@@ -42,13 +42,10 @@ def options(estimator, split, predict_fn="predict"):
     -------
     dict
     """
-    metadata = {DECILES: deciles(split.X_train)}
-    if dataset.MISSING:
-        metadata[MISSING] = dataset.MISSING
     return {
         "signature": _signature(estimator, split, predict_fn),
         "input_example": split.X_test.head(2),
-        "metadata": metadata,
+        "metadata": {DECILES: deciles(split.X_train), MISSING: dataset.MISSING},
         # MLflow would spend three seconds to find these out.
         "pip_requirements": [f"{package}=={version(package)}" for package in REQUIREMENTS],
         "serialization_format": "skops",

@@ -80,10 +80,8 @@ def datasets(split, data):
 
     Both are an `mlflow.data.pandas_dataset.PandasDataset`; `data` is the table's path or URL.
     """
-    return (
-        _dataset(split.X_train, split.y_train, data, "training"),
-        _dataset(split.X_test, split.y_test, data, "test"),
-    )
+    training_set = _dataset(split.X_train, split.y_train, data, "training")
+    return training_set, _dataset(split.X_test, split.y_test, data, "test")
 
 
 def _dataset(X, y, data, context):
