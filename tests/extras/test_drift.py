@@ -37,7 +37,7 @@ def compare(table, reference):
 
 
 def warnings_of(table, reference):
-    return drift.warnings(compare(table, reference), reference)
+    return [*drift.warnings(compare(table, reference), reference)]
 
 
 def psi(p, q):

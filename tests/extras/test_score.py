@@ -130,7 +130,6 @@ def test_scoring_records_parameters_inputs_metrics_and_figures(
     assert given.items() <= run.data.params.items()
     metrics = run.data.metrics
     assert (metrics["rows"], metrics["rejected_rows"]) == (501, 1)
-    assert metrics["rows_per_second"] > 0
     assert {f"psi_{name}" for name in COLUMNS} < set(metrics)
     recorded = {item.tags[0].value: item.dataset for item in run.inputs.dataset_inputs}
     assert set(recorded) == {"input", "output"}

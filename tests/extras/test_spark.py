@@ -154,7 +154,7 @@ def test_interrupted_scoring_leaves_nothing(model_uris, store, tmp_path):
     grow(tmp_path / "wines.csv", 400_000)  # Fewer are scored before they can be interrupted.
     on_spark = (model_uris["main"], "wines.csv", "scored.parquet", "false", "spark", "local[2]")
     with start_scoring(*on_spark, store=store, cwd=tmp_path) as scoring:
-        while not [*tmp_path.glob(".scored.parquet.*.partial/part*")]:
+        while not [*tmp_path.glob(".scored.parquet.*.partial/scored.parquet/part*")]:
             assert scoring.poll() is None
             time.sleep(0.01)
         os.killpg(scoring.pid, signal.SIGINT)
@@ -170,7 +170,7 @@ def test_interrupted_scoring_leaves_nothing(model_uris, store, tmp_path):
     ("data", "master", "part"),
     [
         ("empty", "local[1]", "input: received 'empty', a folder without a file to score"),
-        ("mixed", "local[1]", "b.csv has other columns, types or delimiters than the first"),
+        ("mixed", "local[1]", "b.csv has other columns or types, or another form than"),
         ("wines.csv", "cluster", "master: Spark refuses 'cluster'"),
     ],
 )
