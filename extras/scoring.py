@@ -62,8 +62,8 @@ def resolve(output, source, overwrite):
     pathlib.Path
     """
     path = Path(output).resolve()
-    if not path.name.endswith(SUFFIXES):
-        raise UserError(f"output: received {output!r}, allowed is a name in {', '.join(SUFFIXES)}")
+    if "://" in output or not path.name.endswith(SUFFIXES):
+        raise UserError(f"output: received {output!r}, allowed is a path to {', '.join(SUFFIXES)}")
     for each in _both(path):
         if each == Path(source):
             raise UserError(f"output: {each} is the input, allowed is another name")

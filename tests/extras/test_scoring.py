@@ -203,7 +203,8 @@ def test_output_that_cannot_be_made_is_refused():
         write(name, MEASURED[:3])
     os.symlink("wines.csv", "linked.csv")
     for output, source, overwrite, reason in (
-        ("scored.xlsx", "wines.csv", False, "received 'scored.xlsx', allowed is a name in .csv"),
+        ("scored.xlsx", "wines.csv", False, "received 'scored.xlsx', allowed is a path to .csv"),
+        ("s3://x/a.csv", "wines.csv", False, "received 's3://x/a.csv', allowed is a path to .csv"),
         ("linked.csv", "wines.csv", True, "wines.csv is the input, allowed is another name"),
         ("a.csv", "a.csv.rejected.csv", True, "a.csv.rejected.csv is the input, allowed is"),
         ("b.csv", "wines.csv", False, "b.csv.rejected.csv is there already; overwrite=true"),
