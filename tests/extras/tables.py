@@ -3,7 +3,6 @@
 import csv
 import gzip
 import itertools
-import os
 import re
 import sys
 import time
@@ -124,12 +123,10 @@ def run_scoring(*arguments, store, cwd, before=(), **env):
 
 
 def wait_for_output(folder, scoring):
-    """Wait until a scoring writes its output; return the names and sizes in its folder."""
+    """Wait until a scoring writes its output into its hidden folder."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and scoring.poll() is None:
-        with os.scandir(folder) as listing:
-            files = {item.name: item.stat().st_size for item in listing}
-        if any("partial" in name and size for name, size in files.items()):
-            return files
+        if any(path.stat().st_size for path in folder.glob(".*.partial/*.csv")):
+            return
         time.sleep(0.005)
     pytest.fail(f"the scoring did not write: {scoring.communicate()[0]}")

@@ -36,8 +36,6 @@ from tables import (
     write,
 )
 
-# What is refused
-
 
 @pytest.mark.parametrize(
     ("arguments", "parts"),
@@ -190,8 +188,6 @@ def test_output_that_is_complete_is_said_where_mlflow_fails(score, model_uris, m
     assert result.out.endswith(f"\n20 rows scored into {os.getcwd()}/scored.csv, 0 rejected\n")
     assert len(read("scored.csv")[1]) == 20
 
-
-# A scoring writes its whole output or none: interrupted, killed, on a full disk.
 
 PEAK = """
 import resource, subprocess, sys
