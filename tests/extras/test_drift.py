@@ -92,8 +92,7 @@ def test_stability_index_and_share_outside_are_those_of_the_formula():
     rows = pd.DataFrame({"a": [*values, *[np.nan] * 900]})  # Missing values do not count.
     found = compare(rows, {"a": TENTHS}).columns.loc["a"]
     assert found["psi"] == pytest.approx(psi(np.array([0.2, *[0.1] * 8, 0.005]), 0.1))
-    rows = pd.DataFrame({"a": [-1.0, 0.5, 11.0, 10.0]})
-    assert compare(rows, {"a": TENTHS}).outside == 0.5
+    assert compare(pd.DataFrame({"a": [-1.0, 0.5, 11.0, 10.0]}), {"a": TENTHS}).outside == 0.5
 
 
 def test_column_without_a_known_value_is_not_shifted():
