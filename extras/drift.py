@@ -1,7 +1,7 @@
 """Drift: how unlike the training rows the rows of a scored table are."""
 
 import re
-from typing import NamedTuple
+from collections import namedtuple
 
 import numpy as np
 import pandas as pd
@@ -19,23 +19,11 @@ MIN_ROWS = 0.5  # in an empty bin, whose logarithm would be infinite
 NOTHING = f"shows nothing unlike the training {NOUN}s, where few rows show large differences only"
 
 
-class Drift(NamedTuple):
-    """How unlike the training rows a table is.
-
-    Attributes
-    ----------
-    n_rows : int
-        The number of rows.
-    outside : float
-        The share of the rows with any value outside what training has seen.
-    columns : DataFrame, indexed by the names of the columns
-        `outside`, the share of the rows with such a value in this column; `psi`, the population
-        stability index; `limit`, the index above which it is no chance that the column is shifted.
-    """
-
-    n_rows: int
-    outside: float
-    columns: pd.DataFrame
+# How unlike the training rows a table is. outside: the share of its rows with any value outside
+# what training has seen. columns: a DataFrame, indexed by the names of the columns, with `outside`,
+# the share of the rows with such a value in this column; `psi`, the population stability index; and
+# `limit`, the index above which it is no chance that the column is shifted.
+Drift = namedtuple("Drift", "n_rows outside columns")
 
 
 def count(X, reference):
@@ -124,7 +112,7 @@ def metrics(found):
 
 
 def warnings(found, reference):
-    """Return what is unlike the training rows, each as the rest of a sentence on the table."""
+    """Yield what is unlike the training rows, each as the rest of a sentence on the table."""
     (n_rows, outside, columns), unlike = found, []
     # Among rows that are outside with this probability, their number has a binomial distribution.
     if round(outside * n_rows) > binom.isf(FALSE_ALARMS, n_rows, MAX_OUTSIDE):
@@ -132,11 +120,11 @@ def warnings(found, reference):
         unlike.append(f"{outside:.1%} of the rows are outside their range ({largest})")
     if shifted := _largest(columns["psi"][columns["psi"] > columns["limit"]], "{} {:.2f}"):
         unlike.append(f"shifted by the population stability index: {shifted}")
-    said = [f"is unlike the training {NOUN}s: {'; '.join(unlike)}"] if unlike else []
+    if unlike:
+        yield f"is unlike the training {NOUN}s: {'; '.join(unlike)}"
     texts = columns["outside"][["categories" in known for known in reference.values()]]
     if unknown := _largest(texts * n_rows, f"{{}} in {{:.0f}} of {dataset.count(n_rows)}"):
-        said.append(f"has texts that training has not seen: {unknown}")
-    return said
+        yield f"has texts that training has not seen: {unknown}"
 
 
 def _largest(values, form):

@@ -1,10 +1,7 @@
 """Figures: what a sweep, a promotion and a scoring show."""
 
-import math
-
 import numpy as np
 import pandas as pd
-from matplotlib.ticker import MaxNLocator
 
 from wine.dataset import NOUN, TARGET_SCALE
 from wine.evaluation import FOLDS
@@ -34,19 +31,18 @@ def candidates(table, names, metric, best):
     figure = new_figure(4.8 * len(names), 4.2, dpi=100)
     (axes,) = figure.subplots(1, len(names), sharey=True, squeeze=False)
     for ax, name in zip(axes, names, strict=True):
-        x = dict(zip(table.index, _scale(ax, table[name].tolist()), strict=True))
-        ax.errorbar([*x.values()], scores, spreads, fmt="o", alpha=0.4, label="drawn")
+        x = pd.Series(_scale(ax, table[name].tolist()), table.index)
+        ax.errorbar(x, scores, spreads, fmt="o", alpha=0.4, label="drawn")
         if 0 in x:
             ax.plot(x[0], scores[0], "D", color="black", label="defaults")
         ax.plot(x[best], scores[best], "r*", markersize=15, zorder=3, label="best")
         ax.set_xlabel(name)
     better = "lower" if metric.ascending else "higher"
-    label = f"{metric.name} ({better} is better),\nmean and spread of {FOLDS} folds"
-    axes[0].set_ylabel(label)
+    axes[0].set_ylabel(f"{metric.name} ({better} is better),\nmean and spread of {FOLDS} folds")
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
-    title = ", ".join(f"{name}={table.loc[best, name]}" for name in names)
-    title = f"best {metric.name} {scores[best]:.4f} with {title}"
-    title += f"; {scores[0]:.4f} with the defaults" if 0 in scores else ""
+    params = ", ".join(f"{name}={table.loc[best, name]}" for name in names)
+    defaults = f"; {scores[0]:.4f} with the defaults" if 0 in scores else ""
+    title = f"best {metric.name} {scores[best]:.4f} with {params}{defaults}"
     figure.suptitle(title, parse_math=False)
     return figure
 
@@ -58,8 +54,7 @@ def _scale(ax, values):
             ax.set_xscale("log")
         return values
     texts = sorted({*map(str, values)}, key=lambda text: (len(text), text))  # 8, 12, 20, None
-    labels = [text[:20] for text in texts]
-    ax.set_xticks(range(len(labels)), labels, rotation=30, parse_math=False)
+    ax.set_xticks(range(len(texts)), [text[:20] for text in texts], rotation=30, parse_math=False)
     return [texts.index(str(value)) for value in values]
 
 
@@ -85,8 +80,7 @@ def comparison(scores, gains, name, title):
     ax = figure.subplots()
     ax.hist(gains, bins=40 if np.ptp(gains) > 1e-9 else 1, color="tab:gray")
     ax.axvline(0, color="black", label="no gain")
-    interval = scores["gain_low"], scores["gain_high"]
-    ax.axvspan(*interval, alpha=0.2, zorder=0, label="95 % interval")
+    ax.axvspan(scores["gain_low"], scores["gain_high"], alpha=0.2, zorder=0, label="95 % interval")
     ax.set(xlabel=f"gain in {name}: right of 0, the challenger is better", ylabel="resamples")
     ax.set_title(title, wrap=True)
     figure.legend(*ax.get_legend_handles_labels(), loc="outside lower center", ncols=2)
@@ -110,32 +104,19 @@ def predictions(counts, outputs):
     figure = new_figure()
     ax = figure.subplots()
     values, rows = zip(*sorted(counts.predictions.items()), strict=True)
+    label = "prediction" if len(outputs) > 2 else outputs[-1]
     if len(outputs) > 2:
         ax.bar(range(len(values)), rows)
         ax.set_xticks(range(len(values)), values, parse_math=False)
     else:
-        bins = min(40, max(5, round(2 * math.sqrt(counts.scored))))
-        ax.hist(values, bins, weights=rows)
-    ax.yaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
-    shown = "prediction" if len(outputs) > 2 else outputs[-1]
-    if outputs == ["prediction"] and TARGET_SCALE:  # It is a number.
-        shown = f"{shown}, {TARGET_SCALE}"
-    ax.set(xlabel=shown, ylabel="rows", title=f"{counts.scored:,} scored")
+        ax.hist(values, min(40, len(values)), weights=rows)
+    scale = f", {TARGET_SCALE}" if outputs == ["prediction"] and TARGET_SCALE else ""
+    ax.set(xlabel=label + scale, ylabel="rows", title=f"{counts.scored:,} scored")
     return figure
 
 
 def drift(found):
-    """Draw the population stability index and the share outside of each column.
-
-    Parameters
-    ----------
-    found : extras.drift.Drift
-        Of at least one row that was scored.
-
-    Returns
-    -------
-    matplotlib.figure.Figure
-    """
+    """Draw the stability index and the share outside of each column of an `extras.drift.Drift`."""
     columns, y = found.columns, range(len(found.columns))
     is_shifted = columns["psi"] > columns["limit"]
     figure = new_figure(9.6, max(4.8, 1.6 + 0.25 * len(y)))

@@ -9,8 +9,8 @@ from wine import process
 if __name__ == "__main__":
     process.report_errors()  # also those of the imports below
 
+import functools
 import sys
-import time
 from pathlib import PurePath
 
 import sklearn  # noqa: F401 (before MLflow, which makes skops import in half the time)
@@ -22,8 +22,6 @@ from extras import drift, figures, scoring
 from extras.models import load
 from wine import cli, report, tables, tracking
 
-REJECTED = 3  # exit status
-
 
 def describe(counts, location):
     """Return how many rows were scored and rejected, and where they are."""
@@ -32,31 +30,28 @@ def describe(counts, location):
     return f"{rows} scored into {location}, {counts.rejected} rejected{place}"
 
 
-def record(params, model, counts, source, location, seconds):
+def record(params, model, counts, source, location):
     """Log the two tables, the numbers of rows, the predictions and the drift in the active run."""
     logged = mlflow.entities.LoggedModelInput(model.model_id) if model.model_id else None
-    for path, context in ((source, "input"), (location, "output")):
+    for path, context in ((source, "input"), (str(location), "output")):
         dataset = MetaDataset(tracking.dataset_source(path), name=PurePath(path).name)
         mlflow.log_input(dataset, context, model=logged)
     n_rows = counts.scored + counts.rejected
-    speed = {"rows_per_second": n_rows / seconds}
-    mlflow.log_metrics({"rows": n_rows, "rejected_rows": counts.rejected} | speed)
-    note, shown = [describe(counts, location), f"Model: {params['model']}"], {}
+    mlflow.log_metrics({"rows": n_rows, "rejected_rows": counts.rejected})
+    note = [describe(counts, location), f"Model: {params['model']}"]
     if counts.scored:
-        shown["predictions.png"] = figures.predictions(counts, model.outputs)
+        mlflow.log_figure(figures.predictions(counts, model.outputs), "predictions.png")
+        url = report.artifact_url("predictions.png")
+        process.print_text(f"See what was predicted:\n\n{report.start_command()}{url}\n")
     if counts.scored and model.deciles:
         found = drift.compare(counts.drift, model.deciles)
         mlflow.log_metrics(drift.metrics(found))
-        shown["drift.png"] = figures.drift(found)
-        unlike = drift.warnings(found, model.deciles)
+        mlflow.log_figure(figures.drift(found), "drift.png")
+        unlike = [*drift.warnings(found, model.deciles)]
         for words in unlike:
             print(f"input: {params['input']} {words}", file=sys.stderr)
         note += [f"The input {words}." for words in unlike or [drift.NOTHING]]
     mlflow.set_tag("mlflow.note.content", "\n\n".join(note))  # The UI shows it as description.
-    for name, figure in shown.items():
-        mlflow.log_figure(figure, name)
-    if urls := "\n\n".join(map(report.artifact_url, shown)):
-        process.print_text(f"See what was predicted:\n\n{report.start_command()}{urls}\n")
 
 
 def read_params():
@@ -75,15 +70,16 @@ def main():
     """Open the model and the table, score, record."""
     params = read_params()
     source, overwrite = tables.locate(params["input"]), params["overwrite"] == "true"
-    on_spark, files = params["engine"] == "spark", [(params["input"], None)]
-    location = scoring.resolve(params["output"], source, overwrite, is_folder=on_spark)
+    location = scoring.resolve(params["output"], source, overwrite)
     with tracking.fail_fast():
         model = load(params["model"])
-    if on_spark:
+    first, score = params["input"], scoring.score_file
+    if params["engine"] == "spark":
         from extras import spark  # It needs pyspark, and Java.
 
-        files = spark.list_files(params["input"])
-    table = scoring.open_table(files[0][0], model, scoring.suffix(location))
+        first, *_ = files = spark.list_files(params["input"])
+        score = functools.partial(spark.score_files, params["master"], files)
+    table = scoring.open_table(first, model, location)
     if form := table.describe():
         print(f"input: {params['input']} is read as: {form}", file=sys.stderr)
     with (
@@ -91,18 +87,13 @@ def main():
         mlflow.start_run(run_name=tracking.run_name(f"Scoring of {PurePath(source).name}")),
     ):
         mlflow.log_params(tracking.new_params(params))
-        started = time.monotonic()
-        with scoring.whole(location, overwrite) as made:
-            arguments = table, model, *made, scoring.suffix(location)
-            if on_spark:
-                counts = spark.score_files(params["master"], files, *arguments)
-            else:
-                counts = scoring.score_file(*arguments, is_shown=True)
+        with scoring.whole(location) as made:
+            counts = score(table, model, *made)
         try:
-            record(params, model, counts, source, location, time.monotonic() - started)
+            record(params, model, counts, source, location)
         finally:  # The output is there, also where MLflow cannot record it.
             process.print_text(describe(counts, location))
-    sys.exit(REJECTED if counts.rejected else 0)
+    sys.exit(3 if counts.rejected else 0)
 
 
 if __name__ == "__main__":

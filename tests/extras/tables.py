@@ -3,7 +3,6 @@
 import csv
 import gzip
 import itertools
-import os
 import re
 import sys
 import time
@@ -14,11 +13,13 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from helpers import PROJECT, start_process, store_uri
+from helpers import PROJECT, run_command, start_process, store_uri
 
 HEADER, *WHOLE = csv.reader((PROJECT / "wine-quality.csv").read_text().splitlines())
 *COLUMNS, _ = HEADER
 MEASURED = [cells[:-1] for cells in WHOLE]  # the cells of each wine, as text
+
+ON_LOOPBACK = {"SPARK_LOCAL_IP": "127.0.0.1"}
 
 NUMBERS = ["7", "+1", ".5", "1.", " 7 ", "1e-3", "1E+2", "-0.5", "007"]
 NO_NUMBERS = [
@@ -114,13 +115,18 @@ def start_scoring(*arguments, store, cwd):
     return start_process(*score, cwd=cwd, **env)
 
 
+def run_scoring(*arguments, store, cwd, before=(), **env):
+    """Score in a process of its own, to its end, and record in the store of a folder."""
+    command = (*before, sys.executable, "-m", "extras.score", *arguments)
+    common = {"PYTHONPATH": str(PROJECT), "MLFLOW_TRACKING_URI": store_uri(store)} | ON_LOOPBACK
+    return run_command(*command, cwd=cwd, **(common | env))
+
+
 def wait_for_output(folder, scoring):
-    """Wait until a scoring writes its output; return the names and sizes in its folder."""
+    """Wait until a scoring writes its output into its hidden folder."""
     deadline = time.monotonic() + 60
     while time.monotonic() < deadline and scoring.poll() is None:
-        with os.scandir(folder) as listing:
-            files = {item.name: item.stat().st_size for item in listing}
-        if any("partial" in name and size for name, size in files.items()):
-            return files
+        if any(path.stat().st_size for path in folder.glob(".*.partial/*.csv")):
+            return
         time.sleep(0.005)
     pytest.fail(f"the scoring did not write: {scoring.communicate()[0]}")

@@ -37,7 +37,7 @@ def compare(table, reference):
 
 
 def warnings_of(table, reference):
-    return drift.warnings(compare(table, reference), reference)
+    return [*drift.warnings(compare(table, reference), reference)]
 
 
 def psi(p, q):
@@ -88,18 +88,14 @@ def test_rows_outside_are_said_where_they_are_more_than_one_in_a_hundred(n_outsi
 
 
 def test_stability_index_and_share_outside_are_those_of_the_formula():
-    rows = pd.DataFrame({"a": np.repeat(np.arange(10) + 0.5, [20, *[10] * 8, 0])})
+    values = np.repeat(np.arange(10) + 0.5, [20, *[10] * 8, 0])
+    rows = pd.DataFrame({"a": [*values, *[np.nan] * 900]})  # Missing values do not count.
     found = compare(rows, {"a": TENTHS}).columns.loc["a"]
     assert found["psi"] == pytest.approx(psi(np.array([0.2, *[0.1] * 8, 0.005]), 0.1))
-    rows = pd.DataFrame({"a": [-1.0, 0.5, 11.0, 10.0]})
-    assert compare(rows, {"a": TENTHS}).outside == 0.5
+    assert compare(pd.DataFrame({"a": [-1.0, 0.5, 11.0, 10.0]}), {"a": TENTHS}).outside == 0.5
 
 
-def test_missing_values_count_neither_in_the_index_nor_in_its_limit():
-    rows = pd.DataFrame({"a": np.repeat(np.arange(10) + 0.5, [20, *[10] * 8, 0])})
-    with_missing = pd.concat([rows, pd.DataFrame({"a": [np.nan] * 900})])
-    known, found = (compare(each, {"a": TENTHS}).columns for each in (rows, with_missing))
-    pd.testing.assert_frame_equal(found, known)
+def test_column_without_a_known_value_is_not_shifted():
     none = compare(pd.DataFrame({"a": [np.nan] * 9}), {"a": TENTHS})
     assert none.columns.loc["a", "psi"] == 0
 

@@ -53,7 +53,7 @@ def test_best_candidate_is_marked_and_named():
     assert without_defaults.get_suptitle() == best
 
 
-@pytest.mark.parametrize(("n_rows", "most"), [(1, 5), (20, 9), (10_000, 40)])
+@pytest.mark.parametrize(("n_rows", "most"), [(1, 1), (20, 20), (10_000, 40)])
 def test_few_scored_rows_get_few_bins_and_each_row_is_counted(n_rows, most):
     values = np.random.default_rng(0).normal(6, 0.5, n_rows).round(2)
     counts = SimpleNamespace(scored=n_rows, predictions=Counter(values.tolist()))

@@ -65,24 +65,13 @@ def assert_refused(*parts):
     assert [part for part in (*parts, "), allowed is a scikit-learn ") if part not in line] == []
 
 
-UNFIT = {
-    "clusterer": (lambda: save(KMeans(2, random_state=0)), "it is a KMeans"),
-    "tensor": (
-        lambda: save(LinearRegression(), signature=infer_signature(X.to_numpy())),
-        "it does not name its columns",
-    ),
-    "other columns": (
-        lambda: save(LinearRegression(), signature=infer_signature(X[["pH", "alcohol"]])),
-        "it was not fitted on the columns that it names",
-    ),
-}
-
-
 @pytest.mark.filterwarnings("ignore")  # what scikit-learn and MLflow say of such models
-@pytest.mark.parametrize(("make", "part"), UNFIT.values(), ids=UNFIT)
-def test_unfit_model_is_refused(make, part):
-    make()
-    assert_refused(part)
+def test_unfit_model_is_refused():
+    save(KMeans(2, random_state=0))
+    assert_refused("it is a KMeans")
+    shutil.rmtree("saved")
+    save(LinearRegression(), signature=infer_signature(X.to_numpy()))
+    assert_refused("schema without names")
 
 
 class Hostile(LinearRegression):
@@ -101,7 +90,7 @@ def test_pickled_model_is_refused_before_its_code_runs(form, monkeypatch):
     assert_refused(SETTING)
     assert not pathlib.Path("ran").exists()
     monkeypatch.setenv(SETTING, "true")
-    assert_refused("NoneType")  # what it became
+    assert_refused("NoneType")  # what it has become
     assert pathlib.Path("ran").exists()
 
 
@@ -148,7 +137,6 @@ BY_DECISION = {"threshold": 2.5, "response_method": "decision_function"}
         (trees(), QUALITY),
         (LINEAR, WORDS),
     ],
-    ids=["words", "good", "other", "decision", "numbers", "truths", "grades", "no forest"],
 )
 def test_classes_and_probabilities_are_those_of_the_estimator(estimator, y):
     save(estimator, y, skops_trusted_types=model.TRUSTED_TYPES)
@@ -179,13 +167,12 @@ def test_texts_and_missing_values_are_those_that_the_model_declares():
     assert (found.columns, found.texts, found.missing) == (["site", "pH"], ["site"], ("", "NA"))
 
 
-@pytest.mark.parametrize("file", ["MLmodel", "model.skops"])
-def test_damaged_model_is_refused_in_one_line(file):
+def test_damaged_model_is_refused_in_one_line():
     save(LinearRegression())
-    path = pathlib.Path("saved", file)
-    for size in (300, 0):
-        path.write_bytes(path.read_bytes()[:size])
-        assert_refused()
+    for path in (pathlib.Path("saved/model.skops"), pathlib.Path("saved/MLmodel")):
+        for size in (300, 0):
+            path.write_bytes(path.read_bytes()[:size])
+            assert_refused()
 
 
 @pytest.mark.parametrize(

@@ -30,20 +30,17 @@ from tables import (
     grow,
     predictions,
     read,
+    run_scoring,
     start_scoring,
     wait_for_output,
     write,
 )
-
-# What is refused
 
 
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
         (["MODEL", "none.csv", "scored.csv"], ["input: ", "'none.csv'"]),
-        (["MODEL", "https://127.0.0.1:9/x", "scored.csv"], ["input: https://", "cannot be read"]),
-        (["MODEL", "wines.csv", "wines.csv"], ["output: ", "is the input"]),
         (["MODEL", "wines.csv", "old.csv"], ["output: ", "old.csv", "overwrite=true"]),
         (["MODEL", "wines.csv", "scored.csv", "false", "dask"], ["engine", "'dask'", "spark"]),
         (["runs:/0/model", "wines.csv", "scored.csv"], ["model: ", "'runs:/0/model'"]),
@@ -59,18 +56,20 @@ def test_wrong_argument_is_refused(arguments, parts, score, model_uris, store):
     assert read("old.csv") == (COLUMNS, MEASURED[:3])
 
 
-def test_file_that_goes_bad_later_leaves_no_output(score, model_uris, store, large):
+def test_file_that_goes_bad_later_leaves_the_output_of_before(score, model_uris, store, large):
+    write("old.csv", MEASURED[:3])
     text = large.read_bytes()[:8_000_000]
     with open("wines.csv.gz", "wb") as file:
         file.write(gzip.compress(text, 1)[:-5000])
     with open("latin.csv", "wb") as file:
         file.write(text + b"\ncaf\xe9" + b",1" * 10 + b"\n")
     for name in ("wines.csv.gz", "latin.csv"):
-        result = score(model_uris["main"], name, "scored.csv")
+        result = score(model_uris["main"], name, "old.csv", "true")
         assert (result.status, result.out) == (1, "")
         assert f"input: {name} cannot be read: " in result.err.splitlines()[-1]
         assert "Traceback" not in result.err
-        assert sorted(os.listdir()) == ["latin.csv", "wines.csv.gz"]
+        assert sorted(os.listdir()) == ["latin.csv", "old.csv", "wines.csv.gz"]
+        assert read("old.csv") == (COLUMNS, MEASURED[:3])
     assert runs_of(store)[0].info.status == "FAILED"
 
 
@@ -130,7 +129,6 @@ def test_scoring_records_parameters_inputs_metrics_and_figures(
     assert given.items() <= run.data.params.items()
     metrics = run.data.metrics
     assert (metrics["rows"], metrics["rejected_rows"]) == (501, 1)
-    assert metrics["rows_per_second"] > 0
     assert {f"psi_{name}" for name in COLUMNS} < set(metrics)
     recorded = {item.tags[0].value: item.dataset for item in run.inputs.dataset_inputs}
     assert set(recorded) == {"input", "output"}
@@ -138,8 +136,8 @@ def test_scoring_records_parameters_inputs_metrics_and_figures(
     (linked,) = run.inputs.model_inputs
     (trained,) = client.get_run(run_ids["classifier"]).outputs.model_outputs
     assert linked.model_id == trained.model_id
+    assert f"/runs/{run.info.run_id}/artifacts/predictions.png?" in done.out
     for name in ("predictions.png", "drift.png"):
-        assert f"/runs/{run.info.run_id}/artifacts/{name}?" in done.out
         mlflow.artifacts.download_artifacts(f"{run.info.artifact_uri}/{name}")
 
 
@@ -148,17 +146,15 @@ def test_description_says_how_many_rows_and_whether_they_are_like_the_training(
 ):
     table = pd.read_csv(PROJECT / "wine-quality.csv").drop(columns="quality").head(500)
     strong = table.assign(alcohol=table["alcohol"] + 3)
-    unlike = "is unlike the training wines: "
-    like = "The input shows nothing unlike the training wines"
     for rows, words, said in (
-        (table, "500 rows", like),
-        (strong, "500 rows", f"The input {unlike}"),
-        (table[:1], "1 row", f"{like}, where few rows"),
+        (table, "500 rows", drift.NOTHING),
+        (strong, "500 rows", "The input is unlike the training wines: "),
+        (table[:1], "1 row", drift.NOTHING),
     ):
         rows.to_csv("wines.csv", index=False)
         done = score(model_uris["huber"], "wines.csv", "scored.csv", "true")
         assert done.status == 0
-        assert (f"input: wines.csv {unlike}" in done.err) == (rows is strong)
+        assert ("input: wines.csv is unlike the training wines: " in done.err) == (rows is strong)
         note = runs_of(store)[0].data.tags["mlflow.note.content"]
         assert note.startswith(f"{words} scored into ")
         assert f"Model: {model_uris['huber']}" in note
@@ -184,23 +180,14 @@ def test_mlflow_run_fails_with_rejected_rows_and_finishes_without(
         assert runs_of(store)[0].info.status == status
 
 
-def run_score(*arguments, store, cwd, before=()):
-    """Run score in a process of its own, to its end."""
-    command = (*before, sys.executable, "-m", "extras.score", *arguments)
-    env = {"PYTHONPATH": str(PROJECT), "MLFLOW_TRACKING_URI": store_uri(store)}
-    return run_command(*command, cwd=cwd, **env)
-
-
 def test_output_that_is_complete_is_said_where_mlflow_fails(score, model_uris, monkeypatch):
     monkeypatch.setattr(drift, "metrics", lambda found: {"what MLflow refuses: $": 1.0})
     result = score(model_uris["main"], PROJECT / "predict.csv", "scored.csv")
     assert result.status == 1
     assert result.err.splitlines()[-1].startswith("score.py: MLflow cannot record: ")
-    assert result.out == f"20 rows scored into {os.getcwd()}/scored.csv, 0 rejected\n"
+    assert result.out.endswith(f"\n20 rows scored into {os.getcwd()}/scored.csv, 0 rejected\n")
     assert len(read("scored.csv")[1]) == 20
 
-
-# A scoring writes its whole output or none: interrupted, killed, on a full disk.
 
 PEAK = """
 import resource, subprocess, sys
@@ -217,7 +204,7 @@ def test_memory_does_not_grow_with_the_table(model_uris, store, large, tmp_path)
     for path in (large, tmp_path / "larger.csv"):
         arguments = model_uris["main"], path, "scored.csv", "true"
         before = (sys.executable, "-c", PEAK)
-        done = run_score(*arguments, store=store, cwd=tmp_path, before=before)
+        done = run_scoring(*arguments, store=store, cwd=tmp_path, before=before)
         assert done.status == 0, done.err
         used.append(int(done.out) / (2**20 if sys.platform == "darwin" else 2**10))
     with open(tmp_path / "scored.csv", "rb") as file:
@@ -235,7 +222,7 @@ def test_interrupted_or_killed_scoring_leaves_no_output(number, model_uris, stor
         said = scoring.communicate(timeout=60)[0]
     assert not (tmp_path / "scored.csv").exists()
     if number == signal.SIGKILL:
-        done = run_score(*arguments, store=store, cwd=tmp_path)  # It can be started again.
+        done = run_scoring(*arguments, store=store, cwd=tmp_path)  # It can be started again.
         assert (done.status, counts(done.out)) == (0, (400_000, 0))
     else:
         assert scoring.returncode == 130
@@ -250,7 +237,7 @@ def test_interrupted_or_killed_scoring_leaves_no_output(number, model_uris, stor
 def test_full_disk_ends_with_one_line_and_no_output(suffix, model_uris, store, large, tmp_path):
     before = ("bash", "-c", 'ulimit -f 4096; exec "$@"', "bash")
     arguments = model_uris["main"], large, f"scored.{suffix}"
-    done = run_score(*arguments, store=store, cwd=tmp_path, before=before)
+    done = run_scoring(*arguments, store=store, cwd=tmp_path, before=before)
     assert done.status == 1, done.err
     assert "cannot be written: " in done.err.splitlines()[-1]
     assert "Traceback" not in done.err
@@ -262,6 +249,6 @@ def test_standard_error_that_is_closed_does_not_end_a_scoring(model_uris, store,
     write(tmp_path / "wines.csv", [*MEASURED[:5], ["dry"] * 11])
     without = ("bash", "-c", 'exec "$@" 2>&-', "bash")
     arguments = model_uris["main"], "wines.csv", "scored.csv"
-    done = run_score(*arguments, store=store, cwd=tmp_path, before=without)
+    done = run_scoring(*arguments, store=store, cwd=tmp_path, before=without)
     assert (done.status, counts(done.out)) == (3, (5, 1))
     assert len(read(tmp_path / "scored.csv")[1]) == 5
