@@ -61,6 +61,8 @@ def load(uri, parameter="model"):
         described = mlflow.models.Model.load(path)
         _check_files(described.flavors)
         schema, metadata = described.get_input_schema(), described.metadata or {}
+        if not schema or not schema.has_input_names():
+            raise ValueError("it does not name its columns")
         columns, estimator = schema.input_dict(), mlflow.sklearn.load_model(path)
         texts = [name for name, column in columns.items() if column.type == DataType.string]
         missing, model_id = tuple(metadata.get(MISSING, ())), None

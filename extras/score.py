@@ -87,7 +87,7 @@ def main():
         mlflow.start_run(run_name=tracking.run_name(f"Scoring of {PurePath(source).name}")),
     ):
         mlflow.log_params(tracking.new_params(params))
-        with scoring.whole(location) as made:
+        with scoring.whole(location, overwrite) as made:
             counts = score(table, model, *made)
         try:
             record(params, model, counts, source, location)

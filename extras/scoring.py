@@ -64,12 +64,18 @@ def resolve(output, source, overwrite):
     path = Path(output).resolve()
     if "://" in output or not path.name.endswith(SUFFIXES):
         raise UserError(f"output: received {output!r}, allowed is a path to {', '.join(SUFFIXES)}")
+    if not path.parent.is_dir():
+        raise UserError(f"output: received {output!r}, there is no folder {path.parent}")
+    if Path(source) in _both(path):
+        raise UserError(f"output: {source} is the input, allowed is another name")
+    _check_free(path, overwrite)
+    return path
+
+
+def _check_free(path, overwrite):
     for each in _both(path):
-        if each == Path(source):
-            raise UserError(f"output: {each} is the input, allowed is another name")
         if each.exists() and not overwrite:
             raise UserError(f"output: {each} is there already; overwrite=true replaces it")
-    return path
 
 
 def _both(path):
@@ -78,7 +84,7 @@ def _both(path):
 
 
 @contextlib.contextmanager
-def whole(path):
+def whole(path, overwrite):
     """Give paths in a hidden folder, to which an output and its rejected rows are to be written.
 
     In the end both get their names, and what was there before goes. If the block fails, nothing
@@ -86,9 +92,10 @@ def whole(path):
     """
     hidden = path.with_name(f".{path.name}.{uuid.uuid4().hex}.partial")
     try:
-        hidden.mkdir(parents=True)
+        hidden.mkdir()
         yield _both(hidden / path.name)
         with uninterrupted():
+            _check_free(path, overwrite)  # Another scoring may have made it meanwhile.
             for made, name in zip(_both(hidden / path.name), _both(path), strict=True):
                 if name.exists():
                     name.replace(hidden / f"old {name.name}")

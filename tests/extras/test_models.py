@@ -71,7 +71,7 @@ def test_unfit_model_is_refused():
     assert_refused("it is a KMeans")
     shutil.rmtree("saved")
     save(LinearRegression(), signature=infer_signature(X.to_numpy()))
-    assert_refused("schema without names")
+    assert_refused("it does not name its columns")
 
 
 class Hostile(LinearRegression):

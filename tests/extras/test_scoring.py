@@ -41,7 +41,7 @@ def score(data, output="scored.csv", model=MODEL):
     """Score a file as the script does, without MLflow; return how many were scored and rejected."""
     location = scoring.resolve(output, tables.locate(data), overwrite=True)
     table = scoring.open_table(data, model, location)
-    with scoring.whole(location) as made:
+    with scoring.whole(location, overwrite=True) as made:
         return scoring.score_file(table, model, *made)
 
 
@@ -199,6 +199,7 @@ def test_output_that_cannot_be_made_is_refused():
     for output, source, overwrite, reason in (
         ("scored.xlsx", "wines.csv", False, "received 'scored.xlsx', allowed is a path to .csv"),
         ("s3://x/a.csv", "wines.csv", False, "received 's3://x/a.csv', allowed is a path to .csv"),
+        ("none/a.csv", "wines.csv", False, "received 'none/a.csv', there is no folder"),
         ("linked.csv", "wines.csv", True, "wines.csv is the input, allowed is another name"),
         ("a.csv", "a.csv.rejected.csv", True, "a.csv.rejected.csv is the input, allowed is"),
         ("b.csv", "wines.csv", False, "b.csv.rejected.csv is there already; overwrite=true"),
@@ -207,16 +208,19 @@ def test_output_that_cannot_be_made_is_refused():
             scoring.resolve(output, tables.locate(source), overwrite)
         assert reason in str(caught.value)
     assert scoring.resolve("b.csv", "wines.csv", overwrite=True) == Path("b.csv").resolve()
-    with pytest.raises(
-        UserError, match="output: .*scored.csv cannot be written: .*Not a directory"
-    ):
-        score("wines.csv", "wines.csv/scored.csv")
+    with pytest.raises(UserError, match="output: x.*csv cannot be written: .*File name too"):
+        with scoring.whole(Path("x" * 250 + ".csv"), overwrite=False):
+            pass
+    with pytest.raises(UserError, match="meanwhile.csv is there already"):
+        with scoring.whole(Path("meanwhile.csv"), overwrite=False):
+            Path("meanwhile.csv").touch()
+    assert not [name for name in os.listdir() if name.startswith(".")]
 
 
 def test_output_replaces_that_of_before_and_its_rejects(tmp_path):
     output = tmp_path / "a.csv"
     for n, make in enumerate((Path.mkdir, Path.touch, Path.mkdir)):
-        with scoring.whole(output) as made:
+        with scoring.whole(output, overwrite=True) as made:
             for path in made[: 1 if n == 2 else 2]:
                 make(path)
             assert n or all(name.startswith(".") for name in os.listdir())
