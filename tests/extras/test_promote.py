@@ -70,9 +70,9 @@ def test_alias_moves_to_a_better_model_and_by_force_and_back(
     assert "version 2 of wine-quality is the champion, version 1 is the previous one" in second.out
     assert aliases(store) == {"champion": 2, "previous": 1}
 
-    again = run_promote(better)
-    assert (again.status, aliases(store)) == (0, {"champion": 2, "previous": 1})
-    assert again.out == "Not promoted: it is the champion of wine-quality already\n"
+    for force, status in (("false", 3), ("true", 0)):  # the champion itself
+        assert run_promote(better, force).status == status
+        assert aliases(store) == {"champion": 2, "previous": 1}
 
     worse = run_promote(model_uris["main"])
     assert (worse.status, aliases(store)) == (3, {"champion": 2, "previous": 1})
@@ -159,27 +159,24 @@ def test_gain_that_may_be_chance_is_none():
     assert 0.2 < scores["gain_low"] < scores["gain"] < scores["gain_high"] < 0.6
 
 
-def test_too_few_unseen_rows_or_classes_are_refused():
+def test_too_few_unseen_rows_or_classes_are_refused(store, model_uris, tmp_path):
     wines = dataset.load(dataset.DATA)
-    split = dataset.split_table(wines, dataset.classes(wines, 7, "good"))
-    everything = dataset.hash_groups(wines)
-    unseen = everything[split.X_test.index[split.unseen]]
-    bad, good = (unseen[split.y_test[split.unseen] == each] for each in (0, 1))
-    for kept, said in (
-        (bad[:29], "29 unseen wines in x.csv, allowed are 30 different"),
-        (bad[:40], "40 unseen wines in x.csv, all of the class 0"),
-    ):
-        seen = everything[~everything.isin(kept)]
-        with pytest.raises(UserError, match=f"data: received {said}"):
-            promote.select_unseen(split, seen, [0, 1], "x.csv")
-    kept = pd.concat([good[:1], bad[:29]])
-    seen = everything[~everything.isin(kept)]
-    assert len(promote.select_unseen(split, seen, [0, 1], "x.csv")[0]) == 30
+    y = dataset.classes(wines, 7, "good")
+    split = dataset.split_table(wines, y, test_size=0.2, random_state=42)
+    seen, unseen = wines.loc[split.X_train.index], wines.loc[split.X_test.index[split.unseen]]
+    bad, good = unseen[unseen["quality"] < 7], unseen[unseen["quality"] >= 7]
 
+    def count_unseen(*rows):
+        pd.concat([seen, *rows]).to_csv(tmp_path / "few.csv", index=False)
+        return len(promote.load_unseen(models, str(tmp_path / "few.csv")).y_test)
 
-def test_wrong_name_is_refused(run_promote):
-    said = "argument name: received 'wine/quality'"
-    assert_one_line_error(run_promote("runs:/none/model", name="wine/quality"), said, status=2)
+    with tracking_in(store):
+        models = {"model": promote.load(model_uris["classifier"])}
+        with pytest.raises(UserError, match="data: received 29 unseen wines, 2 different good, in"):
+            count_unseen(bad[:28], good[:1])
+        with pytest.raises(UserError, match="data: received 40 unseen wines, 1 different good, in"):
+            count_unseen(bad[:40])
+        assert count_unseen(bad[:29], good[:1]) == 30
 
 
 def forget_rows(store, uri):
@@ -187,33 +184,24 @@ def forget_rows(store, uri):
     os.remove(f"{run.info.artifact_uri.removeprefix('file://')}/{tracking.TRAINING_ROWS}")
 
 
-def test_champion_whose_rows_nobody_knows_is_replaced_by_force(
+def test_model_whose_rows_nobody_knows_is_refused_even_by_force(
     run_promote, store, model_uris, better
 ):
     assert run_promote(better).status == 0
     forget_rows(store, better)
     said = "was trained on wines that nobody knows: its run has no training-rows"
-    refused = run_promote(model_uris["main"])
-    assert_one_line_error(refused, "champion: ", said, "; force=true replaces it\n", status=1)
-    forced = run_promote(model_uris["main"], "true")
-    assert (forced.status, said in forced.err) == (0, True), forced.err
-    assert "the baseline 0.8841" in forced.out
-    assert "Promoted by force=true: version 2" in forced.out
-    assert aliases(store) == {"champion": 2, "previous": 1}
-
-
-def test_challenger_whose_rows_nobody_knows_is_refused_even_by_force(run_promote, store, better):
-    forget_rows(store, better)
-    refused = run_promote(better, "true")
-    assert_one_line_error(refused, f"model: {better} was trained on wines that nobody", status=1)
-    assert client_of(store).search_registered_models() == []
+    refused = run_promote(model_uris["main"], "true")
+    assert_one_line_error(refused, f"champion: models:/{NAME}/1 {said}", status=1)
+    refused = run_promote(better, "true", name="another")
+    assert_one_line_error(refused, f"model: {better} {said}", status=1)
+    assert aliases(store) == {"champion": 1}
 
 
 def test_model_of_another_task_is_refused(store, model_uris):
     with tracking_in(store):
         model = promote.load(model_uris["classifier"])
-    for task, said in (((["pH"], [0, 1]), "columns"), ((model.columns, ["bad"]), "classes")):
-        with pytest.raises(UserError, match=f"^model: runs:/[^ ]* has the {said} .*, allowed are "):
+    for task in ((["pH"], [0, 1]), (model.columns, ["bad"])):
+        with pytest.raises(UserError, match="^model: runs:/[^ ]* has the columns and classes "):
             promote.load_hashes(model, "model", task)
 
 
