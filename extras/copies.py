@@ -6,11 +6,11 @@ from pathlib import Path
 
 from wine import UserError, tables
 
+WINES = ("docs", "benchmarks", "wine-quality.csv", "LEIAME.rst", "CONTRIBUTING.rst", "tests")
 # The tests that stay know nothing of wines.
-WINES = r"(docs|benchmarks)/.*|wine-quality\.csv|(LEIAME|CONTRIBUTING)\.rst|tests/(?!(conftest|"
-WINES += r"helpers|test_template|test_cli|test_requirements)\.py|requirements\.txt).*"
+KEPT = ("conftest.py", "helpers.py", "test_template.py", "test_cli.py", "test_requirements.py")
 NAMED = (
-    *("MLproject", "conda.yaml", "pyproject.toml", "Makefile", "clf-train.py", "wine/dataset.py"),
+    *("MLproject", "conda.yaml", "pyproject.toml"),
     *(".devcontainer/devcontainer.json", ".github/workflows/readme.yml"),
 )
 EDITS = {  # what a copy changes in these files
@@ -18,8 +18,6 @@ EDITS = {  # what a copy changes in these files
     "Wine quality with MLflow": "{name}",
     r"run \. --env": "run . -e {entry_point} --env",
     r"^testpaths = .*": 'testpaths = ["tests"]',
-    r"(; see|:) docs/\S+": ".",
-    r"^bench:\n.*\n\n|(?<= )bench ": "",
 }
 
 
@@ -31,18 +29,17 @@ def git(*arguments):
     return done.stdout
 
 
-def check():
-    """Raise `UserError` if git could not bring back all that `make` deletes or changes."""
-    git("ls-files", "--error-unmatch", "README.rst", "wine/dataset.py")
+def make(data, lines, entry_point):
+    """Delete what is about wines, and give the rest the copy's name.
+
+    Raise `UserError` before that if git could not bring back all that goes.
+    """
+    git("ls-files", "--error-unmatch", "README.rst")
     if changed := git("status", "--porcelain", "--untracked-files=no"):
         raise UserError(f"--copy: {changed.splitlines()[0][3:]} has changes; commit them first")
-
-
-def make(data, lines, entry_point):
-    """Delete what is about wines, and give the rest the copy's name."""
-    paths = [path for path in git("ls-files", "-z").split("\0") if re.fullmatch(WINES, path)]
-    if paths := [path for path in paths if path != data]:
-        git("rm", "-q", "--", *paths)
+    kept = [f"tests/{name}" for name in (*KEPT, "requirements.txt")]
+    kept += [] if Path(data).is_absolute() else [data]
+    git("rm", "-rq", "--ignore-unmatch", "--", *WINES, *(f":!{path}" for path in kept))
     words = {"name": re.sub(r"[^\w-]+", "-", tables.PROJECT.name), "entry_point": entry_point}
     for path in filter(Path.exists, map(tables.PROJECT.joinpath, NAMED)):
         text = path.read_text(encoding="utf-8")
