@@ -6,7 +6,7 @@ import pytest
 import yaml
 
 from extras import trainings
-from helpers import ENTRY_POINTS, PROJECT, assert_one_line_error, edit
+from helpers import ENTRY_POINTS, PROJECT, edit
 from wine import UserError
 
 FAULTS = {
@@ -45,14 +45,3 @@ def test_script_that_does_not_fit_is_refused_in_one_line(change, said, faulty):
     with pytest.raises(UserError, match="^faulty-train.py[^\n]*$") as raised:
         trainings.load("faulty")
     assert said in str(raised.value)
-
-
-def test_script_that_is_not_there_is_refused_and_a_package_that_it_lacks_is_not_taken_for_it(
-    faulty, run_script
-):
-    edit(faulty, ("import mlflow\n", "import mlflow, no_such_module\n"))
-    with pytest.raises(ModuleNotFoundError, match="no_such_module"):
-        trainings.load("faulty")
-    faulty.unlink()
-    refused = run_script("extras.sweep", "faulty")
-    assert_one_line_error(refused, "sweep.py: faulty-train.py: no such script", status=1)
