@@ -9,16 +9,14 @@ from wine import UserError, tables
 WINES = ("docs", "benchmarks", "wine-quality.csv", "LEIAME.rst", "CONTRIBUTING.rst", "tests")
 # The tests that stay know nothing of wines.
 KEPT = ("conftest.py", "helpers.py", "test_template.py", "test_cli.py", "test_requirements.py")
-NAMED = (
-    *("MLproject", "conda.yaml", "pyproject.toml"),
-    *(".devcontainer/devcontainer.json", ".github/workflows/readme.yml"),
+EDITS = (  # a file, what a copy changes in it, and into what
+    ("MLproject", r"^name: .*", "name: {name}"),
+    ("conda.yaml", r"^name: .*", "name: {name}"),
+    ("pyproject.toml", r"^testpaths = .*", 'testpaths = ["tests"]'),
+    (".devcontainer/devcontainer.json", "Wine quality with MLflow", "{name}"),
+    (".devcontainer/devcontainer.json", r"run \. --env", "run . -e {entry_point} --env"),
+    (".github/workflows/readme.yml", r"run \. --env", "run . -e {entry_point} --env"),
 )
-EDITS = {  # what a copy changes in these files
-    r"^name: wine-quality$": "name: {name}",
-    "Wine quality with MLflow": "{name}",
-    r"run \. --env": "run . -e {entry_point} --env",
-    r"^testpaths = .*": 'testpaths = ["tests"]',
-}
 
 
 def git(*arguments):
@@ -41,11 +39,11 @@ def make(data, lines, entry_point):
     kept += [] if Path(data).is_absolute() else [data]
     git("rm", "-rq", "--ignore-unmatch", "--", *WINES, *(f":!{path}" for path in kept))
     words = {"name": re.sub(r"[^\w-]+", "-", tables.PROJECT.name), "entry_point": entry_point}
-    for path in filter(Path.exists, map(tables.PROJECT.joinpath, NAMED)):
-        text = path.read_text(encoding="utf-8")
-        for pattern, new in EDITS.items():
-            text = re.sub(pattern, new.format(**words), text, flags=re.M)
-        path.write_text(text, encoding="utf-8", newline="\n")
+    for name, pattern, new in EDITS:
+        if (path := tables.PROJECT / name).exists():
+            text, new = path.read_text(encoding="utf-8"), new.format(**words)
+            text = re.sub(pattern, new, text, flags=re.M)
+            path.write_text(text, encoding="utf-8", newline="\n")
     page = (tables.PROJECT / "extras" / "README-of-a-copy.rst").read_text(encoding="utf-8")
     block = lines.strip().replace("\n", "\n   ")
     page = page.format(line="=" * len(words["name"]), block=block, **words)

@@ -32,15 +32,14 @@ def propose(data, target):
     names = progress(table, table.shape[1], "columns") if table.size > 2e6 else table
     looks |= {name: columns.look(table[name]) for name in names}
     own = looks.pop(target)
-    if not own.is_number:  # None may be a label.
-        own = own._replace(missing=own.missing & {""}, n_values=table[target].nunique())
     has_labels = own.n_values == 2 or not own.is_number
+    unknown = own.missing if own.is_number else own.missing & {""}  # None may be a label.
     group, time_column = columns.find_splits(looks)
     features = [name for name in looks if looks[name].kind in ("number", "code", "text")]
     texts = [name for name in features if looks[name].kind == "text"]
     used = [*features, *filter(None, (group, time_column))]
     left_out = {name: each for name, each in looks.items() if name not in used}
-    missing = own.missing.union(*(looks[name].missing for name in used))
+    missing = unknown.union(*(looks[name].missing for name in used))
     known = table.mask(table.isin(missing))
     numbers = {n: pd.to_numeric(known[n]).astype(float) for n in features if n not in texts}
     X, y = known[features].assign(**numbers), known[target]
@@ -116,8 +115,7 @@ def main():
     if flags:
         write_declarations(declarations, lines, X, "--copy" not in flags)
     print(lines, end="", flush=True)
-    said.append(f"mlflow run . -e {entry_point} --env-manager local")
-    print("\n".join(said), file=sys.stderr)
+    print(*said, f"mlflow run . -e {entry_point} --env-manager local", sep="\n", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -103,8 +103,7 @@ def load_unseen(models, data):
 def find_champion(name):
     """Return the version that is the champion of a name, or None."""
     found = mlflow.MlflowClient().search_registered_models(f"name = '{name}'")
-    version = found[0].aliases.get("champion") if found else None
-    return version and str(version)
+    return found[0].aliases.get("champion") if found else None
 
 
 def register(model_id, name, compared, description):
@@ -118,7 +117,7 @@ def register(model_id, name, compared, description):
         about = f"These models predict {dataset.TARGET}. The one to serve is the champion"
         client.create_registered_model(name, None, f"{about}; previous was it before.")
     found = client.search_model_versions(f"name = '{name}' and source_path = '{source}'")
-    version = str(found[0].version if found else mlflow.register_model(source, name).version)
+    version = (found[0] if found else mlflow.register_model(source, name)).version
     if find_champion(name) != compared:  # MLflow cannot move an alias on a condition.
         raise UserError(f"name: {name} has got another champion meanwhile; promote again")
     if compared not in (None, version):
@@ -177,7 +176,7 @@ def main():
         process.print_text(f"{refused}; force=true promotes in any case")
         sys.exit(NOT_PROMOTED)
     forced = "" if is_better else " by force=true"
-    before = f", version {version} is the previous one" if version else ""
+    before = f", version {version} is the previous one" if version not in (None, promoted) else ""
     process.print_text(
         f"Promoted{forced}: version {promoted} of {name} is the champion{before}\n\n"
         "Serve the champion, see the versions:\n\n"
