@@ -2,7 +2,6 @@
 
 import os
 import re
-import sys
 
 from sklearn.base import BaseEstimator, RegressorMixin
 
@@ -27,7 +26,6 @@ from helpers import (
 from wine import UserError, dataset, tracking
 
 NAME = "wine-quality"
-COMMAND = (sys.executable, "-m", "extras.promote")
 
 
 @pytest.fixture
@@ -64,7 +62,6 @@ def test_alias_moves_to_a_better_model_and_by_force_and_back(
     assert aliases(store) == {"champion": 1}
 
     second = run_promote(better)
-    assert second.status == 0, second.err
     assert "challenger 0.7449, version 1 of wine-quality 0.8060\n" in second.out
     assert "Gain of the challenger: +0.0611, 95 % interval +0.0436 to +0.0782\n" in second.out
     assert "version 2 of wine-quality is the champion, version 1 is the previous one" in second.out
@@ -119,7 +116,6 @@ def test_run_records_both_models_the_figures_and_a_plot(run_promote, store, mode
 
 def test_classifiers_are_compared_by_average_precision(run_promote, model_uris):
     done = run_promote(model_uris["classifier"])
-    assert done.status == 0, done.err
     assert "average_precision on 672 unseen wines: challenger 0.6469, the baseline 0.21" in done.out
 
 

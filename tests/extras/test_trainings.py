@@ -1,5 +1,6 @@
 """The scripts that train: all of them fit together, and one that does not is refused."""
 
+import shutil
 import sys
 
 import pytest
@@ -28,20 +29,13 @@ def test_list_names_the_scripts_of_mlproject():
         trainings.load(entry_point)
 
 
-@pytest.fixture
-def faulty(tmp_path, monkeypatch):
-    """Return a copy of train.py that is listed as the script of the entry point faulty."""
+@pytest.mark.parametrize(("change", "said"), FAULTS.values(), ids=FAULTS)
+def test_script_that_does_not_fit_is_refused_in_one_line(change, said, tmp_path, monkeypatch):
     monkeypatch.setitem(trainings.SCRIPTS, "faulty", "faulty-train")
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.delitem(sys.modules, "faulty-train", raising=False)
-    script = tmp_path / "faulty-train.py"
-    script.write_text((PROJECT / "train.py").read_text())
-    return script
-
-
-@pytest.mark.parametrize(("change", "said"), FAULTS.values(), ids=FAULTS)
-def test_script_that_does_not_fit_is_refused_in_one_line(change, said, faulty):
-    edit(faulty, change)
+    shutil.copy(PROJECT / "train.py", tmp_path / "faulty-train.py")
+    edit(tmp_path / "faulty-train.py", change)
     with pytest.raises(UserError, match="^faulty-train.py[^\n]*$") as raised:
         trainings.load("faulty")
     assert said in str(raised.value)
