@@ -30,9 +30,8 @@ def make_page(model, served):
     estimator, target, score = model.estimator, dataset.TARGET, None
     name, metric = evaluation.name(estimator), evaluation.main_metric(estimator).name
     classes = estimator.classes_.tolist() if len(model.outputs) > 1 else []
-    with contextlib.suppress(
-        mlflow.MlflowException, LookupError
-    ):  # The model may be of another store.
+    # The model may be of another store.
+    with contextlib.suppress(mlflow.MlflowException, LookupError):
         run = mlflow.get_run(served.metadata.run_id)
         schema = json.loads(run.inputs.dataset_inputs[0].dataset.schema)
         target = schema["mlflow_colspec"][-1]["name"]
@@ -42,10 +41,10 @@ def make_page(model, served):
     content |= {"target": target, "model": name, "start": f"the median {dataset.NOUN}"}
     content["scale"] = " or ".join(map(str, classes)) or dataset.TARGET_SCALE
     content["spread"] = None if classes else score  # The answer has as many digits as this needs.
-    content["threshold"] = evaluation.threshold(estimator)
     content["predict_fn"] = served.metadata.flavors["python_function"]["predict_fn"]
     rows = pd.read_csv(tables.PROJECT / "predict.csv", dtype=str).fillna("")
-    return ask.render(rows=rows.to_dict("records"), **content)
+    content |= {"threshold": evaluation.threshold(estimator), "rows": rows.to_dict("records")}
+    return ask.render(**content)
 
 
 def main():

@@ -41,8 +41,7 @@ def make(data, lines, entry_point):
     words = {"name": re.sub(r"[^\w-]+", "-", tables.PROJECT.name), "entry_point": entry_point}
     for name, pattern, new in EDITS:
         if (path := tables.PROJECT / name).exists():
-            text, new = path.read_text(encoding="utf-8"), new.format(**words)
-            text = re.sub(pattern, new, text, flags=re.M)
+            text = re.sub(pattern, new.format(**words), path.read_text("utf-8"), flags=re.M)
             path.write_text(text, encoding="utf-8", newline="\n")
     page = (tables.PROJECT / "extras" / "README-of-a-copy.rst").read_text(encoding="utf-8")
     block = lines.strip().replace("\n", "\n   ")

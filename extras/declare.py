@@ -33,9 +33,14 @@ def propose(data, target):
     looks |= {name: columns.look(table[name]) for name in names}
     own = looks.pop(target)
     has_labels = own.n_values == 2 or not own.is_number
+    if has_labels and own.n_values > dataset.MAX_LABELS:
+        allowed = f"allowed are numbers, or from 2 to {dataset.MAX_LABELS} texts"
+        raise UserError(f"target: received {target!r}, {own.kind}, {own.why}, {allowed}")
     unknown = own.missing if own.is_number else own.missing & {""}  # None may be a label.
     group, time_column = columns.find_splits(looks)
     features = [name for name in looks if looks[name].kind in ("number", "code", "text")]
+    if not features:
+        raise UserError(f"data: {data} has no column but {target!r} that can be a feature")
     texts = [name for name in features if looks[name].kind == "text"]
     used = [*features, *filter(None, (group, time_column))]
     left_out = {name: each for name, each in looks.items() if name not in used}

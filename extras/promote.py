@@ -26,8 +26,7 @@ from extras.process import uninterrupted
 from wine import UserError, cli, dataset, evaluation, report, tracking
 
 NOT_PROMOTED = 3  # exit status
-N_RESAMPLES = 1000
-MIN_ROWS = 30  # With fewer, an interval by resampling them is worth little.
+N_RESAMPLES, MIN_ROWS = 1000, 30  # With fewer rows, an interval is worth little.
 
 
 def compare(challenger, champion, X, y):

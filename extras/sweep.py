@@ -92,16 +92,6 @@ def evaluate_all(candidates, estimators, folds, jobs, score):
     return table
 
 
-def describe_best(table, best, score, split):
-    """Return the score of the best candidate beside that of the defaults, and how many failed."""
-    columns, n_failed = [score, f"{score}_std"], table["error"].count()
-    scores = ("{:.4f} ±{:.4f}".format(*table.loc[n, columns]) for n in (best, 0))
-    scores = f"{score.removeprefix('cv_')} " + ", with the defaults ".join(scores)
-    failed = f"; {n_failed} failed: see candidates.csv" if n_failed else ""
-    folds = evaluation.describe_folds(split)
-    return f"Best of {len(table) - n_failed} candidates by {folds}: {scores}{failed}"
-
-
 def main():
     """Sample the candidates, evaluate each in a run of its own, train with the best."""
     parser = cli.Parser(__doc__)
@@ -130,7 +120,13 @@ def main():
         evaluated = table[table["error"].isna()]
         best = evaluated[score].astype(float).agg("idxmin" if metric.ascending else "idxmax")
         mlflow.log_figure(figures.candidates(evaluated, names, metric, best), "candidates.png")
-        process.print_text(describe_best(table, best, score, split))
+        columns, n_failed = [score, f"{score}_std"], table["error"].count()
+        scores = ("{:.4f} ±{:.4f}".format(*table.loc[n, columns]) for n in (best, 0))
+        failed = f"; {n_failed} failed: see candidates.csv" if n_failed else ""
+        process.print_text(
+            f"Best of {len(evaluated)} candidates by {evaluation.describe_folds(split)}: "
+            f"{metric.name} {', with the defaults '.join(scores)}{failed}"
+        )
         script.train(script.read_params([]) | candidates[best] | {"data": params["data"]}, split)
         run_id = mlflow.active_run().info.run_id
         children = f"tags.`mlflow.parentRunId` = '{run_id}'"

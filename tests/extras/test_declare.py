@@ -80,8 +80,9 @@ def test_target_decides_the_entry_point_and_its_oddities_are_said(tmp_path):
     assert "5 whole numbers" in propose(tmp_path, "y", y=[n % 5 for n in range(N)])[2]
     same, *_ = propose(tmp_path, "y", x=[n % 3 for n in range(N)], y=NUMBERS)
     assert same["IDENTICAL_ROWS_ARE_COPIES"] is False
-    with pytest.raises(UserError, match="target: received 'z', allowed are x, y"):
-        propose(tmp_path, "z", y=NUMBERS)
+    for target, said in (("z", "allowed are x, when"), ("when", "date, 400 different values")):
+        with pytest.raises(UserError, match=f"target: received '{target}', {said}"):
+            propose(tmp_path, target, when=DAYS)
 
 
 @pytest.fixture
