@@ -6,21 +6,17 @@ from pathlib import Path
 
 from wine import UserError, tables
 
+WINES = ("docs", "benchmarks", "wine-quality.csv", "LEIAME.rst", "CONTRIBUTING.rst", "tests")
 # The tests that stay know nothing of wines.
-WINES = r"(docs|benchmarks)/.*|wine-quality\.csv|(LEIAME|CONTRIBUTING)\.rst|tests/(?!(conftest|"
-WINES += r"helpers|test_template|test_cli|test_requirements)\.py|requirements\.txt).*"
-NAMED = (
-    *("MLproject", "conda.yaml", "pyproject.toml", "Makefile", "clf-train.py", "wine/dataset.py"),
-    *(".devcontainer/devcontainer.json", ".github/workflows/readme.yml"),
+KEPT = ("conftest.py", "helpers.py", "test_template.py", "test_cli.py", "test_requirements.py")
+EDITS = (  # a file, what a copy changes in it, and into what
+    ("MLproject", r"^name: .*", "name: {name}"),
+    ("conda.yaml", r"^name: .*", "name: {name}"),
+    ("pyproject.toml", r"^testpaths = .*", 'testpaths = ["tests"]'),
+    (".devcontainer/devcontainer.json", "Wine quality with MLflow", "{name}"),
+    (".devcontainer/devcontainer.json", r"run \. --env", "run . -e {entry_point} --env"),
+    (".github/workflows/readme.yml", r"run \. --env", "run . -e {entry_point} --env"),
 )
-EDITS = {  # what a copy changes in these files
-    r"^name: wine-quality$": "name: {name}",
-    "Wine quality with MLflow": "{name}",
-    r"run \. --env": "run . -e {entry_point} --env",
-    r"^testpaths = .*": 'testpaths = ["tests"]',
-    r"(; see|:) docs/\S+": ".",
-    r"^bench:\n.*\n\n|(?<= )bench ": "",
-}
 
 
 def git(*arguments):
@@ -31,24 +27,22 @@ def git(*arguments):
     return done.stdout
 
 
-def check():
-    """Raise `UserError` if git could not bring back all that `make` deletes or changes."""
-    git("ls-files", "--error-unmatch", "README.rst", "wine/dataset.py")
+def make(data, lines, entry_point):
+    """Delete what is about wines, and give the rest the copy's name.
+
+    Raise `UserError` before that if git could not bring back all that goes.
+    """
+    git("ls-files", "--error-unmatch", "README.rst")
     if changed := git("status", "--porcelain", "--untracked-files=no"):
         raise UserError(f"--copy: {changed.splitlines()[0][3:]} has changes; commit them first")
-
-
-def make(data, lines, entry_point):
-    """Delete what is about wines, and give the rest the copy's name."""
-    paths = [path for path in git("ls-files", "-z").split("\0") if re.fullmatch(WINES, path)]
-    if paths := [path for path in paths if path != data]:
-        git("rm", "-q", "--", *paths)
+    kept = [f"tests/{name}" for name in (*KEPT, "requirements.txt")]
+    kept += [] if Path(data).is_absolute() else [data]
+    git("rm", "-rq", "--ignore-unmatch", "--", *WINES, *(f":!{path}" for path in kept))
     words = {"name": re.sub(r"[^\w-]+", "-", tables.PROJECT.name), "entry_point": entry_point}
-    for path in filter(Path.exists, map(tables.PROJECT.joinpath, NAMED)):
-        text = path.read_text(encoding="utf-8")
-        for pattern, new in EDITS.items():
-            text = re.sub(pattern, new.format(**words), text, flags=re.M)
-        path.write_text(text, encoding="utf-8", newline="\n")
+    for name, pattern, new in EDITS:
+        if (path := tables.PROJECT / name).exists():
+            text = re.sub(pattern, new.format(**words), path.read_text("utf-8"), flags=re.M)
+            path.write_text(text, encoding="utf-8", newline="\n")
     page = (tables.PROJECT / "extras" / "README-of-a-copy.rst").read_text(encoding="utf-8")
     block = lines.strip().replace("\n", "\n   ")
     page = page.format(line="=" * len(words["name"]), block=block, **words)

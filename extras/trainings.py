@@ -1,6 +1,5 @@
 """The trainings: which scripts train, and what a script has to have to be one of them."""
 
-import importlib
 import importlib.util
 import inspect
 
@@ -36,20 +35,12 @@ def load(entry_point):
         build(**(defaults(module) | drawn))
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         reason = f"{type(error).__name__}: {error}".partition(". ")[0]
-        needed = f"{', '.join(NEEDED)}, and a draw from SEARCH as arguments of build"
-        raise UserError(
-            f"{script}.py cannot be searched ({reason}), needed are {needed}"
-        ) from error
+        needed = f"needed are {', '.join(NEEDED)}, and a draw from SEARCH as arguments of build"
+        raise UserError(f"{script}.py cannot be searched ({reason}), {needed}") from error
     return module
 
 
 def defaults(script):
-    """Return the defaults of the arguments of a script's `build`.
-
-    Examples
-    --------
-    >>> defaults(load("main"))
-    {'alpha': 1.0, 'l1_ratio': 0.1}
-    """
+    """Return the defaults of the arguments of a script's `build`."""
     params = script.read_params([])
     return {name: params[name] for name in inspect.signature(script.build).parameters}

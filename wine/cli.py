@@ -26,8 +26,10 @@ def finite_float(minimum=-math.inf, maximum=math.inf):
     return _converter(float, lambda x: minimum <= x <= maximum and math.isfinite(x), allowed)
 
 
-def integer(minimum, optional=False):
+def integer(minimum, maximum=2**31 - 1, optional=False):
     """Return a converter from text to a whole number, or to None from the text None if `optional`.
+
+    By default, the maximum is the highest number that scikit-learn's compiled code can hold.
 
     Examples
     --------
@@ -36,7 +38,6 @@ def integer(minimum, optional=False):
     >>> integer(1, optional=True)("None") is None
     True
     """
-    maximum = 2**31 - 1  # scikit-learn's compiled code cannot hold more.
     allowed = f"a whole number from {minimum} to {maximum}" + (" or None" if optional else "")
     convert = _converter(int, lambda x: minimum <= x <= maximum, allowed)
     return lambda text: None if optional and text == "None" else convert(text)

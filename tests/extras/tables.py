@@ -32,18 +32,15 @@ TEXTS = [
 ]
 
 
-def grow(path, count):
-    """Write a table of `count` wines, the project's own, repeated."""
-    lines = [",".join(cells) + "\n" for cells in MEASURED]
-    with open(path, "w") as file:
-        file.write(",".join(COLUMNS) + "\n")
-        file.writelines(itertools.islice(itertools.cycle(lines), count))
-
-
 def write(path, rows, header=COLUMNS):
     """Write a CSV file."""
     with open(path, "w", newline="", encoding="utf-8") as file:
         csv.writer(file, lineterminator="\n").writerows([header, *rows])
+
+
+def grow(path, count):
+    """Write a table of `count` wines, the project's own, repeated."""
+    write(path, itertools.islice(itertools.cycle(MEASURED), count))
 
 
 def read(path):
@@ -78,14 +75,11 @@ def assert_predicted(scored, expected):
 
 def rows_with_texts():
     """Return rows with each text in place of a number, and the numbers of the valid ones."""
-    rows, valid = [], []
+    rows = []
     for n, text in enumerate([*NUMBERS, *NO_NUMBERS]):
-        row = [*MEASURED[n]]
-        row[n % len(COLUMNS)] = text
-        rows.append(row)
-        if text in NUMBERS:
-            valid.append(n + 1)
-    return rows, valid
+        rows.append([*MEASURED[n]])
+        rows[n][n % len(COLUMNS)] = text
+    return rows, [*range(1, len(NUMBERS) + 1)]
 
 
 def table_of_many_types():

@@ -66,5 +66,4 @@ def test_taken_port_is_refused(run_script, store, model_uris):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
         taken = run_script("extras.ask", model_uris["main"], port, store=store)
-        assert_one_line_error(taken, f"port: received {port}", "in use", "a free one")
-    assert_one_line_error(run_script("extras.ask", "m", 99999), "port: received 99999", "65535")
+        assert_one_line_error(taken, "ask.py: ", "in use", f"('127.0.0.1', {port})")

@@ -17,10 +17,10 @@ DAYS = pd.date_range("2020-01-01", periods=N).strftime("%d/%m/%Y")
 
 
 def propose(folder, target, **columns):
-    """Return the declarations for a table, the kinds of what they leave out, and the notes."""
+    """Return the declarations for a table, the kinds of what they leave out, and what is said."""
     pd.DataFrame({"x": NUMBERS} | columns).to_csv(folder / "table.csv", index=False)
-    declarations, left_out, notes, _ = declare.propose(str(folder / "table.csv"), target)
-    return declarations, {name: kind for name, (kind, *_) in left_out.items()}, "\n".join(notes)
+    declarations, left_out, said, _ = declare.propose(str(folder / "table.csv"), target)
+    return declarations, {name: each.kind for name, each in left_out.items()}, "\n".join(said)
 
 
 LEFT_OUT = [
@@ -76,13 +76,13 @@ def test_target_decides_the_entry_point_and_its_oddities_are_said(tmp_path):
     declarations, _, notes = propose(tmp_path, "y", y=["none"] * (N - 9) + ["None"] * 9)
     assert (declarations["CATEGORIES"], declarations["MISSING"]) == (["y"], [])
     assert f"'None' is rare: 9 of {N} rows" in notes
-    assert "the label 'None' stands for a missing value" in notes
     assert propose(tmp_path, "y", y=[n % 2 for n in range(N)])[0]["CATEGORIES"] == ["y"]
     assert "5 whole numbers" in propose(tmp_path, "y", y=[n % 5 for n in range(N)])[2]
     same, *_ = propose(tmp_path, "y", x=[n % 3 for n in range(N)], y=NUMBERS)
     assert same["IDENTICAL_ROWS_ARE_COPIES"] is False
-    with pytest.raises(UserError, match="target: received 'when', which holds date"):
-        propose(tmp_path, "when", when=DAYS)
+    for target, said in (("z", "allowed are x, when"), ("when", "date, 400 different values")):
+        with pytest.raises(UserError, match=f"target: received '{target}', {said}"):
+            propose(tmp_path, target, when=DAYS)
 
 
 @pytest.fixture
@@ -109,8 +109,8 @@ def test_written_twice_and_over_an_edited_file_nothing_is_lost(clone):
     assert ".bak" not in run(clone, "--write").err
     edit(block, ('NOUN = "row"', 'NOUN = "hour"'))
     edited = block.read_text()
-    assert "dataset.py.2.bak" in run(clone, "--write").err
-    assert (block.read_text(), (clone / "wine/dataset.py.2.bak").read_text()) == (written, edited)
+    kept = run(clone, "--write").err.split("what stood there is in ")[1].split("\n")[0]
+    assert (block.read_text(), (clone / "wine" / kept).read_text()) == (written, edited)
     assert_one_line_error(run(clone, "--copy"), "has changes; commit them first")
 
 

@@ -208,12 +208,10 @@ def test_output_that_cannot_be_made_is_refused():
             scoring.resolve(output, tables.locate(source), overwrite)
         assert reason in str(caught.value)
     assert scoring.resolve("b.csv", "wines.csv", overwrite=True) == Path("b.csv").resolve()
-    with pytest.raises(UserError, match="output: x.*csv cannot be written: .*File name too"):
-        with scoring.whole(Path("x" * 250 + ".csv"), overwrite=False):
-            pass
-    with pytest.raises(UserError, match="meanwhile.csv is there already"):
-        with scoring.whole(Path("meanwhile.csv"), overwrite=False):
-            Path("meanwhile.csv").touch()
+    for name, reason in (("x" * 250, "cannot be written: .*File name too"), ("b", "is there alr")):
+        output = Path(f"{name}.csv")
+        with pytest.raises(UserError, match=reason), scoring.whole(output, overwrite=False):
+            output.touch()  # as if another scoring had made it meanwhile
     assert not [name for name in os.listdir() if name.startswith(".")]
 
 

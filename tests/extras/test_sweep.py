@@ -1,7 +1,6 @@
 """A sweep: its candidates, how they are evaluated, and what it leaves in the store."""
 
 import importlib
-import multiprocessing
 import os
 import re
 import signal
@@ -59,7 +58,6 @@ def test_every_candidate_is_a_child_and_a_row_of_the_table(swept):
         assert set(run.data.metrics) == {"cv_rmse", "cv_rmse_std", "fit_time"}
         assert (run.info.status, run.data.tags["converged"]) == ("FINISHED", "true")
         assert run.data.tags["mlflow.parentRunId"] == parent.info.run_id
-        assert run.info.end_time >= run.info.start_time >= parent.info.start_time
         assert run.info.run_name == f"ElasticNet {', '.join(run.data.params.values())}"
     assert parent.info.run_name == "Sweep of ElasticNet"
 
@@ -67,7 +65,11 @@ def test_every_candidate_is_a_child_and_a_row_of_the_table(swept):
 def test_best_candidate_is_trained_as_a_single_run_would_be(swept, run_script, new_store):
     folder, printed = swept
     parent, _ = sweep_in(folder)
-    best = candidates(folder).sort_values("cv_rmse").iloc[0]
+    listed = candidates(folder)
+    best = listed.loc[listed["cv_rmse"].idxmin()]
+    scores = ["{cv_rmse:.4f} ±{cv_rmse_std:.4f}".format(**row) for row in (best, listed.loc[0])]
+    said = "Best of 12 candidates by 5 folds of the training wines: rmse"
+    assert printed.splitlines()[0] == f"{said} {scores[0]}, with the defaults {scores[1]}"
     assert float(parent.data.params["alpha"]) == best["alpha"]
     assert parent.data.metrics["cv_rmse"] == best["cv_rmse"]
     alone = run_script("train.py", best["alpha"], best["l1_ratio"])
@@ -76,17 +78,6 @@ def test_best_candidate_is_trained_as_a_single_run_would_be(swept, run_script, n
     assert single.data.metrics.items() <= parent.data.metrics.items()
     logged = {item.path for item in client_of(folder).list_artifacts(parent.info.run_id)}
     assert {"candidates.csv", "candidates.png", "effects.png"} <= logged
-
-
-def test_screen_shows_the_best_score_beside_that_of_the_defaults(swept):
-    folder, printed = swept
-    listed = candidates(folder)
-    best, defaults = (
-        "{cv_rmse:.4f} ±{cv_rmse_std:.4f}".format(**listed.loc[number])
-        for number in (listed["cv_rmse"].idxmin(), 0)
-    )
-    said = "Best of 12 candidates by 5 folds of the training wines: rmse"
-    assert printed.splitlines()[0] == f"{said} {best}, with the defaults {defaults}"
 
 
 def test_same_seed_same_results_however_many_jobs(run_script, empty_store, tmp_path_factory):
@@ -121,7 +112,6 @@ def test_sweep_ends_where_there_are_no_more_candidates(run_script, new_store, mo
     monkeypatch.setattr(script, "SEARCH", {"epsilon": [1.1, 1.35], "max_iter": [99, 100]})
     result = run_script("extras.sweep", "huber", 9)
     assert result.status == 0, result.err
-    assert "trials: huber has only 4 candidates\n" in result.err
     assert result.out.startswith("Best of 4 candidates")
     listed = candidates(new_store)
     assert listed["alpha"].tolist() == [0.0001] * 4
@@ -129,28 +119,18 @@ def test_sweep_ends_where_there_are_no_more_candidates(run_script, new_store, mo
     assert drawn == {(1.1, 99), (1.1, 100), (1.35, 99), (1.35, 100)}
 
 
-@pytest.fixture
-def when_trial_begins(monkeypatch):
-    """Return a function that lets another one be called as soon as the run of a trial is there."""
-
-    def arrange(number, action):
-        create_run = mlflow.MlflowClient.create_run
-
-        def create(client, experiment_id, start_time=None, tags=None, run_name=None):
-            run = create_run(client, experiment_id, start_time, tags, run_name)
-            if (tags or {}).get("trial") == number:
-                action()
-            return run
-
-        monkeypatch.setattr(mlflow.MlflowClient, "create_run", create)
-
-    return arrange
-
-
 def test_interrupted_while_a_trial_is_logged_the_trial_is_finished(
-    run_script, new_store, when_trial_begins
+    run_script, new_store, monkeypatch
 ):
-    when_trial_begins(3, lambda: os.kill(os.getpid(), signal.SIGTERM))
+    create_run = mlflow.MlflowClient.create_run
+
+    def create(client, experiment_id, start_time=None, tags=None, run_name=None):
+        run = create_run(client, experiment_id, start_time, tags, run_name)
+        if (tags or {}).get("trial") == 3:
+            os.kill(os.getpid(), signal.SIGTERM)
+        return run
+
+    monkeypatch.setattr(mlflow.MlflowClient, "create_run", create)
     result = run_script("extras.sweep", "main", 200)
     parent, children = sweep_in(new_store)
     kept = f"sweep.py: interrupted; {len(children)} of 200 candidates are recorded\n"
@@ -160,23 +140,6 @@ def test_interrupted_while_a_trial_is_logged_the_trial_is_finished(
     assert "3" in {run.data.tags["trial"] for run in children}
     assert len(children) == len(candidates(new_store))
     assert models_of(new_store) == []
-
-
-def test_killed_process_ends_the_sweep_in_one_line(run_script, new_store, when_trial_begins):
-    def kill_all():
-        for child in multiprocessing.active_children():
-            os.kill(child.pid, signal.SIGKILL)
-
-    when_trial_begins(3, kill_all)
-    result = run_script("extras.sweep", "main", 200, 42, 2)
-    assert result.status == 1
-    said = "sweep.py: jobs: one of 2 processes was killed, as happens when the memory is full; "
-    assert result.err.count(said) == 1
-    assert "Traceback" not in result.err
-    parent, children = sweep_in(new_store)
-    assert parent.info.status == "FAILED"
-    assert {run.info.status for run in children} == {"FINISHED"}
-    assert len(children) == len(candidates(new_store)) >= 1
 
 
 def test_sweep_without_a_standard_error_ends_well(run_script, new_store, monkeypatch):
@@ -209,19 +172,6 @@ def test_candidate_that_fails_is_said_and_the_others_go_on(run_script, new_store
     assert f"Best of {8 - len(failed)} candidates" in result.out
     assert f"; {len(failed)} failed: see candidates.csv\n" in result.out
     assert candidates(new_store)["error"].notna().sum() == len(failed)
-
-
-def test_sweep_whose_candidates_all_fail_trains_nothing(run_script, new_store, monkeypatch):
-    script = importlib.import_module("train")
-    defaults = {"alpha": 1.0, "l1_ratio": 7.0, "data": "wine-quality.csv"}
-    monkeypatch.setattr(script, "read_params", lambda argv: defaults)
-    monkeypatch.setitem(script.SEARCH, "l1_ratio", uniform(2, 1))
-    result = run_script("extras.sweep", "main", 3)
-    assert result.status == 1
-    assert "sweep.py: model: none of the 3 candidates of main could be fitted: " in result.err
-    parent, children = sweep_in(new_store)
-    assert [run.info.status for run in (parent, *children)] == ["FAILED"] * 4
-    assert models_of(new_store) == []
 
 
 def test_table_too_small_for_the_folds_is_refused(run_script, tmp_path):
