@@ -1,13 +1,13 @@
 """Read the commands and the outputs that a document shows."""
 
 import re
-from pathlib import Path
 from typing import NamedTuple
 
 import docutils.core
 from docutils import nodes
 
-PROJECT = Path(__file__).resolve().parent.parent
+from helpers import PROJECT
+
 PAGES = ["README.rst", *(f"docs/{path.name}" for path in sorted(PROJECT.glob("docs/*.rst")))]
 
 
@@ -92,17 +92,6 @@ def commands(document):
             found.append(Command(document, number, command, None, not_run, False))
         found[-1] = found[-1]._replace(fails=marker == "fails")
     return found
-
-
-def tables(document):
-    """Return the rows of each table of a document: for each cell its literals."""
-    return [
-        [
-            [[part.astext() for part in entry.findall(nodes.literal)] for entry in row.children]
-            for row in table.findall(nodes.row)
-        ]
-        for table in parse(document).findall(nodes.table)
-    ]
 
 
 def shows(expected, printed):
