@@ -1,7 +1,5 @@
 """Processes: signals and missing packages end a script with one line; output cannot fail it."""
 
-import contextlib
-import io
 import os
 import signal
 import sys
@@ -19,7 +17,6 @@ from helpers import (
     runs_of,
     start_process,
 )
-from wine import process
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="POSIX's signals")
 
@@ -134,9 +131,3 @@ PRINTS = "from wine import process as p; p.run(lambda: p.print_text('vinho de S�
 def test_text_that_cannot_be_printed_is_no_error(shell, printed):
     done = run_command("bash", "-c", shell, cwd=PROJECT, PRINTS=PRINTS)
     assert done == (0, printed, "")
-
-
-def test_text_is_printed_where_a_notebook_redirects_it():
-    with contextlib.redirect_stdout(io.StringIO()) as output:
-        process.print_text("vinho de São Paulo")
-    assert output.getvalue() == "vinho de São Paulo\n"
