@@ -2,39 +2,22 @@
 
 import json
 import re
-from pathlib import Path
 
 import mlflow
 import numpy as np
 import pytest
 
 from documents import commands
-from helpers import (
-    MLFLOW_RUN,
-    as_a_user,
-    client_of,
-    copy_project,
-    models_of,
-    run_command,
-    run_id_in,
-    runs_of,
-    tracking_in,
-)
+from helpers import MLFLOW_RUN, as_a_user, client_of, copy_project, run_id_in, run_successfully
 from wine import dataset
 
+ELASTIC = {"alpha": "1.0", "l1_ratio": "0.1", "random_state": "42", "test_size": "0.25"}
+HUBER = {"alpha": "0.0001", "epsilon": "1.35", "max_iter": "100", "with_mean": "True"}
+TREES = {"n_estimators": "80", "max_depth": "None", "threshold": "0.33", "test_size": "0.2"}
 EXPECTED = {  # the estimator, the name of its run, and some of the parameters
-    "main": (
-        *("ElasticNet", "ElasticNet 1.0, 0.1"),
-        {"alpha": "1.0", "l1_ratio": "0.1", "random_state": "42", "test_size": "0.25"},
-    ),
-    "huber": (
-        *("HuberRegressor", "Huber 0.0001, 1.35, 100"),
-        {"alpha": "0.0001", "epsilon": "1.35", "max_iter": "100", "with_mean": "True"},
-    ),
-    "classifier": (
-        *("ExtraTreesClassifier", "ExtraTrees 80, None"),
-        {"n_estimators": "80", "max_depth": "None", "threshold": "0.33", "test_size": "0.2"},
-    ),
+    "main": ("ElasticNet", "ElasticNet 1.0, 0.1", ELASTIC),
+    "huber": ("HuberRegressor", "Huber 0.0001, 1.35, 100", HUBER),
+    "classifier": ("ExtraTreesClassifier", "ExtraTrees 80, None", TREES),
 }
 OF_REGRESSOR = {"measured-against-predicted.png", "residuals.png", "effects.png", "ask.html"}
 OF_TREES = "confusion-matrix roc-curve precision-recall-curve importances calibration threshold"
@@ -53,8 +36,8 @@ def run(recorded, entry_point):
 
 @pytest.fixture
 def model(project, run):
-    (model,) = [each for each in models_of(project) if each.source_run_id == run.info.run_id]
-    return model
+    (output,) = run.outputs.model_outputs
+    return client_of(project).get_logged_model(output.model_id)
 
 
 def test_run_has_a_name_and_the_parameters_of_the_estimator_and_the_split(run, entry_point):
@@ -73,8 +56,7 @@ def test_run_has_the_training_set_and_the_test_set_as_inputs(run, project):
 
 
 def test_run_has_figures_a_model_and_its_training_rows_as_artifacts(project, run, entry_point):
-    with tracking_in(project):
-        folder = Path(mlflow.artifacts.download_artifacts(run_id=run.info.run_id))
+    folder = project / "mlruns/0" / run.info.run_id / "artifacts"
     files = OF_TREES if entry_point == "classifier" else OF_REGRESSOR
     assert {path.name for path in folder.iterdir()} == files | {"model", "training-rows.npy"}
     hashes = np.load(folder / "training-rows.npy")
@@ -108,10 +90,9 @@ def test_metrics_belong_to_the_model_and_to_the_rows_they_are_computed_on(run, m
         assert each.dataset_name == f"wine-quality-{'training' if of_training else 'test'}"
 
 
-def test_trees_are_saved_serial(project, model_uris):
+def test_trees_are_saved_serial(models):
     """A single wine, as servers are asked for, is answered faster by one thread than by many."""
-    with tracking_in(project):
-        trees = mlflow.sklearn.load_model(model_uris["classifier"])[-1].estimator_
+    trees = models["classifier"].get_raw_model()[-1].estimator_
     assert (trees.n_jobs, trees.n_estimators) == (None, 80)
 
 
@@ -140,15 +121,14 @@ def test_same_parameters_give_the_same_metrics(run_script, new_store, recorded):
 
 def test_run_keeps_its_name_its_experiment_and_parameters_as_they_were_typed(new_store):
     names = ("--experiment-name", "new", "--run-name", "my-own-name")
-    done = run_command(*MLFLOW_RUN, "-P", "alpha=1", *names, cwd=new_store)
-    assert done.status == 0, done.err
-    run = client_of(new_store).get_run(run_id_in(done.out))
+    printed = run_successfully(*MLFLOW_RUN, "-P", "alpha=1", *names, cwd=new_store)
+    run = client_of(new_store).get_run(run_id_in(printed))
     assert (run.info.status, run.info.run_name) == ("FINISHED", "my-own-name")
     assert run.data.params["alpha"] == "1"  # The script has made 1.0 of it.
     # An experiment that is not there is made.
     experiment = client_of(new_store).get_experiment_by_name("new").experiment_id
     assert run.info.experiment_id == experiment != "0"
-    assert f"#/experiments/{experiment}/runs?" in done.out
+    assert f"#/experiments/{experiment}/runs?" in printed
     assert [*new_store.glob(f"mlruns/{experiment}/*/artifacts/model/MLmodel")]
 
 
@@ -161,7 +141,5 @@ def test_start_line_trains_where_mlflow_on_its_own_would_not(tmp_path, monkeypat
     start = next(each.text for each in commands("README.rst") if not each.not_run)
     environment, train = start.split("-r requirements.txt && ")
     assert environment.startswith("python3 -m venv .venv && . .venv/bin/activate && ")  # is here
-    done = run_command(*as_a_user(), "bash", "-c", train, cwd=project)
-    assert done.status == 0, done.err
-    (run,) = runs_of(project)
-    assert (project / "mlruns/0" / run.info.run_id / "artifacts/model/MLmodel").exists()
+    run_id = run_id_in(run_successfully(*as_a_user(), "bash", "-c", train, cwd=project))
+    assert (project / "mlruns/0" / run_id / "artifacts/model/MLmodel").exists()

@@ -11,7 +11,7 @@ import mlflow
 import pandas as pd
 import pytest
 
-from helpers import LOCAL, PROJECT, run_command, run_successfully, runs_of, tracking_in
+from helpers import LOCAL, PROJECT, run_successfully, runs_of, tracking_in
 from wine import UserError, dataset, evaluation
 
 pytestmark = pytest.mark.template
@@ -66,5 +66,4 @@ def test_entry_point_trains_and_its_model_predicts_the_rows_to_predict(tmp_path)
     if (PROJECT / "extras").exists():
         score = ("mlflow", "run", PROJECT, "-e", "score", *LOCAL, "-P", f"model={model}")
         files = ("-P", f"input={PROJECT}/predict.csv", "-P", f"output={tmp_path}/scored.csv")
-        scored = run_command(*score, *files, cwd=tmp_path, **store)
-        assert scored.status == 0, scored.err
+        run_successfully(*score, *files, cwd=tmp_path, **store)
