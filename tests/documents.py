@@ -1,23 +1,14 @@
 """Read the commands and the outputs that a document shows."""
 
 import re
-from pathlib import Path
 from typing import NamedTuple
 
 import docutils.core
 from docutils import nodes
 
-PROJECT = Path(__file__).resolve().parent.parent
+from helpers import PROJECT
+
 PAGES = ["README.rst", *(f"docs/{path.name}" for path in sorted(PROJECT.glob("docs/*.rst")))]
-
-
-class Block(NamedTuple):
-    """A code block: its first line, its language, its text, and the comment before it, if any."""
-
-    line: int
-    language: str
-    text: str
-    marker: str
 
 
 class Command(NamedTuple):
@@ -55,7 +46,7 @@ def setup(document):
 
 
 def blocks(document):
-    """Return the code blocks of a document, in order."""
+    """Return the first line, language, text and comment before it of each code block, in order."""
     source = (PROJECT / document).read_text(encoding="utf-8").splitlines()
     found, end = [], 0
     for block in parse(document).findall(nodes.literal_block):
@@ -66,7 +57,7 @@ def blocks(document):
         marker = before.astext() if isinstance(before, nodes.comment) else ""
         if isinstance(before, nodes.literal_block):
             marker = "output"
-        found.append(Block(start + 1, block["classes"][-1], block.astext(), marker))
+        found.append((start + 1, block["classes"][-1], block.astext(), marker))
     return found
 
 
@@ -92,17 +83,6 @@ def commands(document):
             found.append(Command(document, number, command, None, not_run, False))
         found[-1] = found[-1]._replace(fails=marker == "fails")
     return found
-
-
-def tables(document):
-    """Return the rows of each table of a document: for each cell its literals."""
-    return [
-        [
-            [[part.astext() for part in entry.findall(nodes.literal)] for entry in row.children]
-            for row in table.findall(nodes.row)
-        ]
-        for table in parse(document).findall(nodes.table)
-    ]
 
 
 def shows(expected, printed):

@@ -1,7 +1,6 @@
 """What the tests share: copies of the project, real commands in them, and requests to servers."""
 
 import contextlib
-import http.client
 import json
 import os
 import shutil
@@ -15,7 +14,6 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 import mlflow
 import pandas as pd
@@ -68,10 +66,10 @@ def as_a_user():
     return ("setpriv", "--bounding-set=-dac_override,-dac_read_search", "--inh-caps=-all")
 
 
-def start_process(*arguments, cwd, **env):
+def start_process(*arguments, cwd, stdout=subprocess.PIPE, **env):
     """Start a command in a process group of its own, its output and errors in one text pipe."""
     options = {"cwd": cwd, "env": environment(**env), "start_new_session": True, "text": True}
-    output = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
+    output = {"stdout": stdout, "stderr": subprocess.STDOUT}
     return subprocess.Popen([*map(str, arguments)], **output, **options)
 
 
@@ -79,13 +77,11 @@ def start_process(*arguments, cwd, **env):
 def start_server(*arguments, cwd, ready, seconds=120, env=None):
     """Start a server, wait until the URL `ready` answers, and end the server and its children."""
     with open(Path(cwd) / "server.log", "w+") as log:
-        options = {"cwd": cwd, "env": env or environment(), "start_new_session": True}
-        output = {"stdout": log, "stderr": subprocess.STDOUT}
-        server = subprocess.Popen([*map(str, arguments)], **output, **options)
+        server = start_process(*arguments, cwd=cwd, stdout=log, **(env or {}))
         try:
             deadline = time.monotonic() + seconds
             while True:
-                with contextlib.suppress(urllib.error.URLError, ConnectionError, TimeoutError):
+                with contextlib.suppress(OSError):
                     urllib.request.urlopen(ready, timeout=5).close()
                     break
                 if server.poll() is not None or time.monotonic() > deadline:
@@ -110,17 +106,16 @@ def free_port():
         return listener.getsockname()[1]
 
 
-def post(url, body, content_type="application/json"):
+def post(url, body, content_type="application/json", **headers):
     """Post a body; return the status and the answer, which is a text unless the status is 200."""
-    body = body if isinstance(body, (str, bytes)) else json.dumps(body)
-    body = body.encode() if isinstance(body, str) else body
-    headers = {} if content_type is None else {"Content-Type": content_type}
-    connection = http.client.HTTPConnection(urlsplit(url).netloc, timeout=60)
-    with contextlib.closing(connection):
-        connection.request("POST", urlsplit(url).path, body, headers)
-        response = connection.getresponse()
-        text = response.read().decode()
-    return response.status, json.loads(text) if response.status == 200 else text
+    body = body if isinstance(body, str) else json.dumps(body)
+    headers = {"Content-Type": content_type} | headers
+    request = urllib.request.Request(url, body.encode(), headers)
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        return error.code, error.read().decode()
 
 
 def copy_project(folder):

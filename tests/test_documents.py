@@ -5,14 +5,15 @@ in the environment that the one before left, exactly as printed but for the port
 stands in angle brackets. The Portuguese pages, which do not run, have to show the same.
 """
 
+import collections
 import contextlib
 import re
 import subprocess
 
 import pytest
 
-from documents import PAGES, PROJECT, blocks, commands, links, setup, shows, tables
-from helpers import copy_project, environment, free_port, git_commit, start_server
+from documents import PAGES, blocks, commands, links, setup, shows
+from helpers import PROJECT, copy_project, environment, free_port, git_commit, start_server
 
 PORTUGUESE = ["LEIAME.rst", *(f"docs/pt/{each.name}" for each in PROJECT.glob("docs/pt/*.rst"))]
 SERVERS = {"mlflow ui": "/health", "mlflow models serve": "/ping"}
@@ -33,7 +34,7 @@ class Terminal:
         self.env = environment(MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false")
         self.found = {}  # placeholder -> what stands for it
         self.ports = {}  # as printed -> as used
-        self.servers = {}  # by the port as printed
+        self.servers = collections.defaultdict(contextlib.ExitStack)  # by the port as printed
 
     def here(self, text):
         """Return a text of the document with the ports of this machine."""
@@ -63,11 +64,10 @@ class Terminal:
     def serve(self, text, health):
         """Start a server in place of the one on its port, and wait until it answers."""
         port = re.search(r"--port (\d+)", text)[1]
-        self.servers.pop(port, contextlib.ExitStack()).close()
+        self.servers[port].close()
         self.ports[port] = str(free_port())
         ready = f"http://127.0.0.1:{self.ports[port]}{health}"
         command = ("bash", "-c", f"exec {self.here(text)}")
-        self.servers[port] = contextlib.ExitStack()
         server = start_server(*command, cwd=self.folder, ready=ready, env=self.env)
         self.servers[port].enter_context(server)
 
@@ -77,27 +77,16 @@ class Terminal:
 
 
 @pytest.fixture(scope="module")
-def terminals(tmp_path_factory):
-    """Return the terminal of a page, in a new clone; the one of the page before is closed."""
-    opened = {}
-
-    def close():
-        while opened:
-            opened.popitem()[1].close()
-
-    def terminal_of(page):
-        if page not in opened:
-            close()
-            folder = copy_project(tmp_path_factory.mktemp("documents") / "wine")
-            git_commit(folder)
-            opened[page] = Terminal(folder)
-            for command in setup(page):
-                status, *printed = opened[page].paste(command)
-                assert status == 0, f"{page} setup: {command}\n{printed}"
-        return opened[page]
-
-    yield terminal_of
-    close()
+def terminal(request, tmp_path_factory):
+    """Return the terminal of a page, in a new clone."""
+    folder = copy_project(tmp_path_factory.mktemp("documents") / "wine")
+    git_commit(folder)
+    terminal = Terminal(folder)
+    for command in setup(request.param):
+        status, *printed = terminal.paste(command)
+        assert status == 0, f"{request.param} setup: {command}\n{printed}"
+    yield terminal
+    terminal.close()
 
 
 def _cases():
@@ -105,14 +94,12 @@ def _cases():
         marks = [pytest.mark.xdist_group(page)]
         marks += [] if page == "README.rst" else [pytest.mark.slow]
         for command in commands(page):
-            yield pytest.param(command, marks=marks, id=str(command))
+            skip = [pytest.mark.skip(f"{command}: {command.not_run}")] if command.not_run else []
+            yield pytest.param(page, command, marks=marks + skip, id=str(command))
 
 
-@pytest.mark.parametrize("command", _cases())
-def test_command_prints_what_the_page_shows(terminals, command):
-    if command.not_run:
-        pytest.skip(f"{command}: {command.not_run}")
-    terminal = terminals(command.document)
+@pytest.mark.parametrize(("terminal", "command"), _cases(), indirect=["terminal"], scope="module")
+def test_command_prints_what_the_page_shows(terminal, command):
     status, stdout, stderr = terminal.paste(command.text, command.fails)
     where = f"{command}\nstatus {status}\n{stdout}\n{stderr}"
     assert (status != 0) == command.fails, where
@@ -124,8 +111,8 @@ def test_command_prints_what_the_page_shows(terminals, command):
 @pytest.mark.parametrize("page", PORTUGUESE)
 def test_portuguese_page_shows_the_commands_and_outputs_of_the_english_one(page):
     english = "README.rst" if page == "LEIAME.rst" else page.replace("/pt/", "/")
-    shown = [[(block.language, block.text) for block in blocks(each)] for each in (page, english)]
-    assert shown[0] == shown[1]
+    shown, same = ([block[1:3] for block in blocks(each)] for each in (page, english))
+    assert shown == same  # languages and texts
 
 
 @pytest.mark.parametrize("page", [*PAGES, *PORTUGUESE])
@@ -153,8 +140,7 @@ def test_first_page_links_to_every_other_page():
 
 @pytest.mark.parametrize("page", ["docs/from-2019.rst", "docs/pt/from-2019.rst"])
 def test_todays_form_of_each_classic_command_is_run_on_a_page(page):
-    (_, *rows), *_ = tables(page)
+    forms = re.findall(r"^     - ``(.+)``$", (PROJECT / page).read_text(encoding="utf-8"), re.M)
     run = [command.text for each in PAGES for command in commands(each)]
-    forms = [today for _, (today,) in rows]
     assert len(forms) == 16
     assert [form for form in forms if not any(shows(form, text) for text in run)] == []

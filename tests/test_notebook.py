@@ -20,31 +20,18 @@ from helpers import PROJECT, copy_project, copy_store, run_successfully, runs_of
 SAME = {"f1_score": "f1", "roc_auc": "roc_auc", "precision_recall_auc": "average_precision"}
 
 
-@pytest.fixture(scope="module")
-def outputs():
-    """Return the outputs that the file keeps, each with the ID of its cell."""
-    cells = json.loads((PROJECT / "docs/notebook.ipynb").read_text(encoding="utf-8"))["cells"]
-    return [(cell["id"], output) for cell in cells for output in cell.get("outputs", [])]
-
-
-def _without_ids_and_folders(text):
-    return re.sub(r'[0-9a-f]{32}|(?<=")/.*(?=/predict.csv")| at 0x\w+', "", text)
-
-
-def test_notebook_keeps_no_log_lines(outputs):
-    assert outputs
-    assert [cell for cell, output in outputs if output.get("name") == "stderr"] == []
-
-
 @pytest.mark.slow
-def test_cells_run_in_order_and_show_what_the_file_keeps(outputs, tmp_path, empty_store):
+def test_cells_run_in_order_and_show_what_the_file_keeps(tmp_path, empty_store):
+    cells = json.loads((PROJECT / "docs/notebook.ipynb").read_text(encoding="utf-8"))["cells"]
+    outputs = [(cell["id"], output) for cell in cells for output in cell.get("outputs", [])]
     project = copy_project(tmp_path / "wine")
     copy_store(empty_store, project)
     script = Path(__file__).with_name("run_notebook.py")
     printed = run_successfully(sys.executable, script, cwd=project / "docs")
     kept = [each.get("text") or each["data"]["text/plain"] for _, each in outputs]
     kept = "".join("".join(text).rstrip("\n") + "\n" for text in kept)
-    lines = [_without_ids_and_folders(text).split("\n") for text in (printed, kept)]
+    ids_and_folders = r'[0-9a-f]{32}|(?<=")/.*(?=/predict.csv")| at 0x\w+'
+    lines = [re.sub(ids_and_folders, "", text).split("\n") for text in (printed, kept)]
     assert [line for line in lines[0] if line] == [line for line in lines[1] if line]
 
     images = {cell: output["data"]["image/png"] for cell, output in outputs if "png" in str(output)}

@@ -19,15 +19,11 @@ CONSTRAINTS, *PINS = PIP
 MAX_LINES = {ast.FunctionDef: 60, ast.ClassDef: 120}  # docstrings not counted
 
 
-def read_sources():
-    """Return the syntax tree of each script and module by its name, for instance wine.cli."""
-    paths = [path for folder in ("", "wine/", "extras/") for path in PROJECT.glob(f"{folder}*.py")]
-    names = [".".join(path.relative_to(PROJECT).with_suffix("").parts) for path in paths]
-    trees = (ast.parse(path.read_text()) for path in paths)
-    return dict(zip((name.removesuffix(".__init__") for name in names), trees, strict=True))
-
-
-SOURCES = read_sources()
+PATHS = [*PROJECT.glob("*.py"), *PROJECT.glob("wine/*.py"), *PROJECT.glob("extras/*.py")]
+SOURCES = {  # the syntax tree of each script and module by its name, for instance wine.cli
+    ".".join(path.relative_to(PROJECT).with_suffix("").parts): ast.parse(path.read_text())
+    for path in PATHS
+}
 
 
 def imported_names(tree):
@@ -66,7 +62,7 @@ def test_core_imports_nothing_of_extras():
 
 
 def test_no_modules_import_each_other_in_a_circle():
-    own = {name: names & set(SOURCES) - {"wine", "extras"} for name, names in IMPORTS.items()}
+    own = {name: names & set(SOURCES) for name, names in IMPORTS.items()}
     graphlib.TopologicalSorter(own).prepare()  # It raises CycleError, which names them.
 
 

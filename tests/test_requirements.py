@@ -23,9 +23,7 @@ def test_constraints_have_the_pins(name):
 def test_python_that_is_too_old_is_refused_in_one_line(python, refused, tmp_path):
     _, guard, *_ = (PROJECT / "requirements.txt").read_text().splitlines()
     (tmp_path / "guard.txt").write_text(guard)  # the line that pip comes to first
-    done = run_command(
-        *("uv", "pip", "compile", "guard.txt", "--offline", "--quiet", "--python-version", python),
-        cwd=tmp_path,
-    )
+    compile_pins = ("uv", "pip", "compile", "guard.txt", "--offline", "--quiet")
+    done = run_command(*compile_pins, "--python-version", python, cwd=tmp_path)
     assert (done.status != 0) == refused
     assert ("this-project-needs-Python-3.11-or-newer" in done.err) == refused

@@ -4,8 +4,6 @@ import contextlib
 import json
 import os
 import re
-import urllib.error
-import urllib.request
 
 import pytest
 import yaml
@@ -28,8 +26,16 @@ from helpers import (
     tracking_in,
 )
 
-# MLflow would start eight more processes, for traces and judges.
-UI = {"MLFLOW_SERVER_ENABLE_JOB_EXECUTION": "false"}
+
+@contextlib.contextmanager
+def start_ui(folder, **variables):
+    """Start a real `mlflow ui` over the store of a folder, and give its address."""
+    address = f"http://127.0.0.1:{free_port()}"
+    # MLflow would start eight more processes, for traces and judges.
+    env = environment(MLFLOW_SERVER_ENABLE_JOB_EXECUTION="false", **variables)
+    ui = ("mlflow", "ui", "--workers", "1", "--port", address.rpartition(":")[2])
+    with start_server(*ui, cwd=folder, ready=f"{address}/health", env=env):
+        yield address
 
 
 def split(wines):
@@ -66,8 +72,6 @@ def test_image_gets_the_pins_of_the_model_and_no_more(project, model_uris, tmp_p
     with tracking_in(project):
         done = CliRunner().invoke(cli, ["models", "generate-dockerfile", *image, *LOCAL])
     assert done.exit_code == 0, done.output
-    dockerfile = (tmp_path / "image" / "Dockerfile").read_text()
-    assert re.match(r"(.*\n)*FROM python:3\.\d+\.\d+-slim\n", dockerfile)
     requirements = (tmp_path / "image/model_dir/model/requirements.txt").read_text().split()
     needed = ("mlflow", "scikit-learn", "skops", "pandas", "numpy")
     pins = (PROJECT / "requirements.txt").read_text().split()
@@ -83,12 +87,13 @@ def test_image_answers_as_the_model(project, model_uris, models):
     image, port = "wine-test", free_port()
     build = ("mlflow", "models", "build-docker", "-m", model_uris["classifier"], "-n", image)
     run_successfully(*build, *LOCAL, cwd=project, timeout=1800)
-    with contextlib.ExitStack() as stack:
-        stack.callback(run_command, "docker", "rm", "-f", image, cwd=project)
-        container = ("docker", "run", "--rm", "--name", image, "-p", f"127.0.0.1:{port}:8080")
-        ready = f"http://127.0.0.1:{port}/ping"
-        stack.enter_context(start_server(*container, image, cwd=project, ready=ready))
-        status, answer = post(f"http://127.0.0.1:{port}/invocations", split(WINES))
+    address = f"127.0.0.1:{port}"
+    container = ("docker", "run", "--rm", "--name", image, "-p", f"{address}:8080", image)
+    try:
+        with start_server(*container, cwd=project, ready=f"http://{address}/ping"):
+            status, answer = post(f"http://{address}/invocations", split(WINES))
+    finally:
+        run_command("docker", "rm", "-f", image, cwd=project)
     predicted = models["classifier"].predict(WINES).tolist()
     assert (status, answer) == (200, {"predictions": pytest.approx(predicted, abs=1e-12)})
 
@@ -116,77 +121,50 @@ def test_codespace_starts_with_the_first_line_of_the_readme_and_uses_its_environ
 @pytest.mark.slow
 def test_ui_answers_under_the_address_that_github_forwards_and_no_other(codespace, new_store):
     """Whether GitHub passes the host and the origin on or rewrites them."""
-    port = free_port()
-    here, forwarded = f"127.0.0.1:{port}", "fuzzy-disco-7rvx-5050.app.github.dev"
     variables = {key: value for key, value in codespace["remoteEnv"].items() if key != "PATH"}
-
-    def status(host, origin):
-        url = f"http://{here}/ajax-api/2.0/mlflow/runs/search"
-        headers = {"Host": host, "Origin": origin, "Content-Type": "application/json"}
-        request = urllib.request.Request(url, b'{"experiment_ids": ["0"]}', headers)
-        try:
-            return urllib.request.urlopen(request, timeout=60).status
-        except urllib.error.HTTPError as error:
-            return error.code
-
-    ui, env = ("mlflow", "ui", "--port", port, "--workers", "1"), environment(**UI, **variables)
-    with start_server(*ui, cwd=new_store, ready=f"http://{here}/health", env=env):
-        for host in (here, forwarded):
-            assert status(host, f"http://{here}") == status(host, f"https://{forwarded}") == 200
-        assert status("wine.example", f"http://{here}") == 403
-        assert status(here, "https://wine.example") == 403
+    with start_ui(new_store, **variables) as ui:
+        here, forwarded = ui.removeprefix("http://"), "fuzzy-disco-7rvx-5050.app.github.dev"
+        for host in (here, forwarded, "wine.example"):
+            for origin in (ui, f"https://{forwarded}", "https://wine.example"):
+                url, runs = f"{ui}/ajax-api/2.0/mlflow/runs/search", {"experiment_ids": ["0"]}
+                status, _ = post(url, runs, Host=host, Origin=origin)
+                assert status == (403 if "wine.example" in host + origin else 200)
 
 
-@pytest.fixture(scope="module")
-def open_page():
-    """Return a function that opens an address in a real `mlflow ui` over the store of a folder.
-
-    It returns the page as a person sees it, as soon as the expected texts are on it.
-    """
-    servers, addresses = contextlib.ExitStack(), {}
-
-    def open_page(folder, printed, pattern, expected, more=""):
-        address = re.search(rf"http://127.0.0.1:5050(/{pattern})", printed)[1] + more
-        if folder not in addresses:
-            port = free_port()
-            addresses[folder] = f"http://127.0.0.1:{port}"
-            ui = ("mlflow", "ui", "--port", port)
-            ready, env = f"{addresses[folder]}/health", environment(**UI)
-            servers.enter_context(start_server(*ui, cwd=folder, ready=ready, env=env))
-        with start_browser() as page:  # A browser remembers its last view.
-            size = {"width": 1280, "height": 1800, "deviceScaleFactor": 1, "mobile": False}
-            page.send("Emulation.setDeviceMetricsOverride", **size)
-            page.open(addresses[folder] + address)
-            html = "document.documentElement.outerHTML"
-            page.wait_for(f"{json.dumps(expected)}.every((text) => {html}.includes(text))")
-            return page.ask(html)
-
-    with servers:
-        yield open_page
+def open_page(ui, printed, pattern, expected, more=""):
+    """Open an address that was printed; return the page as soon as the expected texts are on it."""
+    path = re.search(rf"http://127.0.0.1:5050(/{pattern})", printed)[1]
+    with start_browser() as page:  # A browser remembers its last view.
+        size = {"width": 1280, "height": 1800, "deviceScaleFactor": 1, "mobile": False}
+        page.send("Emulation.setDeviceMetricsOverride", **size)
+        page.open(ui + path + more)
+        html = "document.documentElement.outerHTML"
+        page.wait_for(f"{json.dumps(expected)}.every((text) => {html}.includes(text))")
+        return page.ask(html)
 
 
-@pytest.mark.xdist_group("ui")
-def test_address_of_a_training_opens_all_and_their_charts(open_page, project, trained):
+def test_address_of_a_training_opens_all_and_their_charts(project, trained):
     # Beside the Assistant, MLflow draws as many columns as there is room for.
     columns = [f'col-id="metrics.`{name}`"' for name in ("cv_rmse", "rmse_unseen")]
-    shown = ["Huber 0.0001", "ElasticNet 1.0", "l1_ratio", "matching runs", *columns]
-    page = open_page(project, trained["main"].out, r"\S+", shown)
+    both, printed = ["ElasticNet 1.0", "matching runs"], trained["main"].out
+    with start_ui(project) as ui:
+        page = open_page(ui, printed, r"\S+", [*both, "Huber 0.0001", "l1_ratio", *columns])
+        charts = [*both, "Charts", "Parallel Coordinates"]
+        charts = open_page(ui, printed, r"\S+", charts, "&compareRunsMode=CHART")
     names = re.findall(r">((?:ElasticNet|Huber) [\d.][^<]*)<", page)
     assert (names[0], names[-1]) == ("Huber 0.0001, 1.35, 100", "ElasticNet 1.0, 0.1")
     assert "ExtraTrees" not in page  # It has no rmse.
     assert "rmse_baseline" not in page
-    shown = ["Charts", "Parallel Coordinates", "ElasticNet 1.0", "matching runs"]
-    charts = open_page(project, trained["main"].out, r"\S+", shown, "&compareRunsMode=CHART")
     assert "n_train" not in charts
 
 
-@pytest.mark.xdist_group("ui")
 @pytest.mark.skipif(not (PROJECT / "extras").exists(), reason="extras/ was deleted")
-def test_addresses_of_a_sweep_open_its_picture_and_its_candidates_the_best_first(open_page, swept):
+def test_addresses_of_a_sweep_open_its_picture_and_its_candidates_the_best_first(swept):
     folder, printed = swept
-    open_page(folder, printed, r"\S+candidates.png\S+", ["candidates.csv", 'alt="candidates.png"'])
-    shown = ["Parallel Coordinates", "matching runs"]
-    page = open_page(folder, printed, r"\S+CHART\S+", shown)
+    picture = ["candidates.csv", 'alt="candidates.png"']
+    with start_ui(folder) as ui:
+        open_page(ui, printed, r"\S+candidates.png\S+", picture)
+        page = open_page(ui, printed, r"\S+CHART\S+", ["Parallel Coordinates", "matching runs"])
     candidates = re.findall(r">(ElasticNet \d[^<]*)<", page)
     children = [run for run in runs_of(folder) if "trial" in run.data.tags]
     best = min(children, key=lambda run: run.data.metrics["cv_rmse"])
