@@ -9,9 +9,6 @@ lint:
 	ruff check .
 	ruff format --check .
 
-bench:
-	python -m benchmarks.run all
-
 # A copy for another table: make yours TABLE=bikes.csv TARGET=rentals
 yours:
 	python -m extras.declare "$(TABLE)" "$(TARGET)" --write --copy
@@ -22,4 +19,4 @@ constraints:
 	UV_CUSTOM_COMPILE_COMMAND="make constraints" uv pip compile - --upgrade --universal \
 	--python-version 3.11 --no-annotate --quiet --output-file constraints.txt
 
-.PHONY: test test-all lint bench yours constraints
+.PHONY: test test-all lint yours constraints

@@ -49,5 +49,6 @@ def test_page_shows_the_difference_to_the_first_script(folder):
     files = ("train.py", "extras/boosting.py")
     labels = (each for file in files for each in ("--label", file))
     done = subprocess.run(["diff", "-U1", *labels, *files], cwd=PROJECT, capture_output=True)
-    (shown,) = (each for each in blocks(f"{folder}/make-it-yours.rst") if each.language == "diff")
-    assert [*map(str.rstrip, done.stdout.decode().splitlines())] == shown.text.splitlines()
+    page = blocks(f"{folder}/make-it-yours.rst")
+    (shown,) = (text for _, language, text, _ in page if language == "diff")
+    assert [*map(str.rstrip, done.stdout.decode().splitlines())] == shown.splitlines()
