@@ -25,9 +25,8 @@ SEARCH = {"n_estimators": randint(40, 201), "max_depth": [8, 12, 16, 20, None]} 
 
 def build(n_estimators, max_depth):
     """Return the estimator, not fitted."""
-    trees = ExtraTreesClassifier(
-        n_estimators, criterion="entropy", max_depth=max_depth, min_samples_leaf=2, random_state=42
-    )
+    options = {"criterion": "entropy", "min_samples_leaf": 2, "random_state": 42}
+    trees = ExtraTreesClassifier(n_estimators, max_depth=max_depth, **options)
     classifier = FixedThresholdClassifier(trees, threshold=PROBABILITY_THRESHOLD, pos_label=1)
     classifier = trees if dataset.HAS_LABELS else classifier
     # Trees would predict without a measurement. The step before them refuses, as regressors do.
