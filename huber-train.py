@@ -63,9 +63,7 @@ def read_params(argv=None):
     """Read the parameters from the command line, in the order in which MLproject passes them."""
     parser = cli.Parser(__doc__)
     parser.add("alpha", cli.finite_float(0), 0.0001, "strength of the L2 penalty")
-    parser.add(
-        "epsilon", cli.finite_float(1, 1e100), 1.35, "from how many sigma on an error is outlying"
-    )
+    parser.add("epsilon", cli.finite_float(1, 1e100), 1.35, "sigma from which an error is outlying")
     parser.add("max_iter", cli.integer(1), 100, "limit of the solver's iterations")
     parser.add("data", str, dataset.DATA, "path or URL of the table")
     return parser.read(argv)

@@ -8,7 +8,6 @@ import pandas as pd
 from scipy.stats import binom, ncx2
 
 from wine import dataset
-from wine.dataset import NOUN
 from wine.model import count_bins, count_categories
 
 # From this population stability index on, a distribution counts as shifted (Siddiqi, Credit Risk
@@ -16,7 +15,7 @@ from wine.model import count_bins, count_categories
 SHIFTED, MAX_OUTSIDE = 0.25, 0.01
 FALSE_ALARMS = 0.01  # the most that chance alone may raise among tables at these two borders
 MIN_ROWS = 0.5  # in an empty bin, whose logarithm would be infinite
-NOTHING = f"shows nothing unlike the training {NOUN}s, where few rows show large differences only"
+NOTHING = f"shows nothing unlike the training {dataset.NOUN}s; few rows show large differences only"
 
 
 # How unlike the training rows a table is. outside: the share of its rows with any value outside
@@ -121,7 +120,7 @@ def warnings(found, reference):
     if shifted := _largest(columns["psi"][columns["psi"] > columns["limit"]], "{} {:.2f}"):
         unlike.append(f"shifted by the population stability index: {shifted}")
     if unlike:
-        yield f"is unlike the training {NOUN}s: {'; '.join(unlike)}"
+        yield f"is unlike the training {dataset.NOUN}s: {'; '.join(unlike)}"
     texts = columns["outside"][["categories" in known for known in reference.values()]]
     if unknown := _largest(texts * n_rows, f"{{}} in {{:.0f}} of {dataset.count(n_rows)}"):
         yield f"has texts that training has not seen: {unknown}"

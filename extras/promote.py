@@ -26,7 +26,6 @@ from extras.models import load
 from extras.process import uninterrupted
 from wine import UserError, cli, dataset, evaluation, report, tracking
 
-NOT_PROMOTED = 3  # exit status
 N_RESAMPLES, MIN_ROWS = 1000, 30  # With fewer rows, an interval is worth little.
 
 
@@ -177,7 +176,7 @@ def main():
     if not is_promoted:
         refused = "Not promoted: its gain may be chance, or is none"
         process.print_text(f"{refused}; force=true promotes in any case")
-        sys.exit(NOT_PROMOTED)
+        sys.exit(3)
     forced = "" if is_better else " by force=true"
     before = f", version {version} is the previous one" if version not in (None, promoted) else ""
     process.print_text(

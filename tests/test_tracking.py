@@ -167,7 +167,9 @@ def test_store_in_a_folder_that_was_moved_is_refused_with_what_begins_a_new_one(
     assert_one_line_error(refused, "MLflow cannot record: ", place, status=1)
     assert not new_store.exists()
     assert runs_of(moved) == []
-    name, uri = re.search(r"(MLFLOW_TRACKING_URI)=(\S+)$", refused.err).groups()
+    name, uri = re.search(
+        r"(MLFLOW_TRACKING_URI)=(\S+) begins a new database$", refused.err
+    ).groups()
     run_successfully(*TRAIN, cwd=moved, **{name: uri})
     assert not new_store.exists()
     assert list(moved.glob("mlruns/0/models/*"))

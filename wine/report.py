@@ -9,7 +9,6 @@ from sklearn.base import is_classifier
 
 import mlflow
 import pandas as pd
-from mlflow.exceptions import MlflowException
 
 from wine import evaluation
 from wine.dataset import NOUN, TARGET, count
@@ -218,6 +217,6 @@ def store_view(key, search, metrics, params, ascending):
     try:
         if PREFIX + key not in client.get_experiment(experiment_id).tags:
             client.set_experiment_tag(experiment_id, PREFIX + key, json.dumps(state))
-    except MlflowException:  # On a team's server, not every member may change the experiment.
+    except mlflow.MlflowException:  # On a team's server, not every member may change it.
         return {}
     return {"viewStateShareKey": key}

@@ -16,7 +16,6 @@ import mlflow
 import numpy as np
 import pandas as pd
 from mlflow.data.dataset_source_registry import resolve_dataset_source
-from mlflow.exceptions import MlflowException
 from mlflow.utils.file_utils import local_file_uri_to_path
 
 from wine import UserError
@@ -100,8 +99,7 @@ def _dataset(X, y, data, context):
 
 def dataset_source(location):
     """Return the `mlflow.data.dataset_source.DatasetSource` of a URL or an absolute path."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # MLflow registers the kind of a path twice.
+    with warnings.catch_warnings(action="ignore"):  # MLflow registers the kind of a path twice.
         return resolve_dataset_source(location.removeprefix("file://"))
 
 
@@ -129,7 +127,7 @@ def whole_model():
             shutil.copytree(files, partial)
             partial.rename(classic)  # A reader never sees a partial model.
     except BaseException:
-        with contextlib.suppress(MlflowException):  # The first error is the one that counts.
+        with contextlib.suppress(mlflow.MlflowException):  # The first error is the one that counts.
             run = mlflow.get_run(mlflow.active_run().info.run_id)
             for output in run.outputs.model_outputs if classic else []:
                 model = mlflow.get_logged_model(output.model_id)
@@ -184,11 +182,9 @@ def _check_store():
     place = _local_path(experiment.artifact_location) if experiment else None
     # MLflow makes the last folder, or the last two, when it first records.
     if place and not any(each.exists() for each in (place, *place.parents[:2])):
-        missing = f"the artifacts of the experiment {experiment.name} belong in {place}"
-        hint = "or begin a new database by MLFLOW_TRACKING_URI=sqlite:///new.db"
-        raise UserError(
-            f"MLflow cannot record: {missing}, which is not there; mount or restore it, {hint}"
-        )
+        missing = f"artifacts of the experiment {experiment.name} belong in {place}, which is not"
+        hint = "mount or restore it, or MLFLOW_TRACKING_URI=sqlite:///new.db begins a new database"
+        raise UserError(f"MLflow cannot record: the {missing} there; {hint}")
 
 
 def _experiment():
@@ -212,7 +208,7 @@ def one_line_errors(what):
     try:
         yield
     except Exception as error:
-        kinds = MlflowException, OSError, ImportError  # An import may miss a database's driver.
+        kinds = mlflow.MlflowException, OSError, ImportError  # A database's driver may be missing.
         if not isinstance(error, kinds) and type(error).__module__ != "sqlalchemy.exc":
             raise
         raise UserError(f"{what}: {_reason(error)}") from error
