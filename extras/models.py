@@ -1,7 +1,6 @@
 """Models: one is checked before it is used, and its files before any code of theirs runs."""
 
 import contextlib
-import logging
 from collections import namedtuple
 
 from sklearn.base import is_regressor
@@ -18,10 +17,6 @@ ALLOWED = (
     "allowed is a scikit-learn regressor, or classifier with predict_proba, that skops has saved "
     "with named columns: runs:/<ID>/model, models:/<name>/<version>, models:/<name>@<alias>, a path"
 )
-# MLflow looks for a run's model in two places, and logs a line if there is nothing in one of them.
-logging.getLogger("mlflow.store.artifact.artifact_repo").setLevel(logging.WARNING)
-
-
 # A model, loaded. uri: where from. model_id: MLflow's ID of it, None if this store has no such one.
 # columns: the names of those that go in, in the model's own order; texts: those of them that hold
 # texts; missing: a tuple of the texts that stand for a missing value in each of them. estimator: a
