@@ -98,28 +98,16 @@ def get_params(estimator):
 
 
 def main_metric(estimator):
-    """Return the `Metric` by which regressors, or classifiers, are compared.
-
-    Examples
-    --------
-    >>> from sklearn.linear_model import Ridge
-    >>> main_metric(Ridge())
-    Metric(name='rmse', ascending=True, scoring='neg_root_mean_squared_error')
-    """
+    """Return the `Metric` by which regressors, or classifiers, are compared."""
     if is_classifier(estimator):
         return Metric("average_precision", False, _score_average_precision)
     return Metric("rmse", True, "neg_root_mean_squared_error")
 
 
 def fit(estimator, split, params):
-    """Fit an estimator in place on the training set, and print each of its warnings in one line.
+    """Fit an estimator in place on the training set, and return whether the fit converged.
 
-    A warning repeats the script's parameters.
-
-    Returns
-    -------
-    bool
-        Whether the fit converged.
+    Each warning is printed in one line, with the parameters that the script received.
 
     Raises
     ------
@@ -167,8 +155,8 @@ def make_folds(split, classifier):
         groups = split.groups[X.index]
     elif dataset.IDENTICAL_ROWS_ARE_COPIES:
         groups = X.groupby([*X.columns], dropna=False).ngroup()
-    # Each fold gets some of the groups, each of which its first row stands for. scikit-learn's
-    # StratifiedGroupKFold takes several seconds for this where there are many groups.
+    # The first row of each group stands for it. scikit-learn's StratifiedGroupKFold takes several
+    # seconds for this where there are many groups.
     _, first, groups = np.unique(groups, return_index=True, return_inverse=True)
     try:
         # scikit-learn only warns of a class that has fewer rows than there are folds.
@@ -234,10 +222,7 @@ def score_folds(estimator, folds):
 
 
 def cross_validate(estimator, split):
-    """Return the `CrossValidation` on the training set, by the folds by which all are compared.
-
-    It is None if the training set is too small; a line says so.
-    """
+    """Return the `CrossValidation` on the training set; a line says why there is None."""
     # The fit on all training rows reports the warnings.
     with warnings.catch_warnings(action="ignore"), joblib.parallel_config("threading", n_jobs=-1):
         try:
@@ -276,12 +261,12 @@ class Evaluation(NamedTuple):
     """How good an estimator is: by folds to choose it by, on the test set to report.
 
     `scores` has a row for each metric that `compute` returns, and four columns. `cv` is the mean
-    over the folds of the training set, or NaN without a cross-validation. `test` is computed on the
-    whole test set, `unseen` on the different test rows without an identical copy in the training
-    set; it is NaN if fewer than two different values are left, as the metrics are not defined then.
-    `baseline` is the metric of a model that always predicts the mean or the majority of the
-    training set, on the unseen rows; if these have no metrics, on the whole test set. `predicted`
-    is what `predict` returns for the rows of `test` and, if it has metrics, of `unseen`.
+    over the folds, or NaN without a cross-validation. `test` is computed on the whole test set,
+    `unseen` on the different test rows without an identical copy in the training set; it is NaN if
+    these have fewer than two different values, for which metrics are not defined. `baseline` is of
+    a model that always predicts the mean or the majority of the training set, on the unseen rows,
+    or else on the whole test set. `predicted` is what `predict` returns for the rows of `test` and,
+    if these have metrics, of `unseen`.
     """
 
     scores: pd.DataFrame
