@@ -167,7 +167,8 @@ def make_folds(split, classifier):
             raise ValueError(f"not every fold has {dataset.NOUN}s of each class")
     except (ValueError, UserWarning) as error:
         received = f"{dataset.count(len(X), 'training')}, {len(first)} of them different"
-        raise UserError(f"data: received {received}, too few for {FOLDS} folds: {error}") from error
+        allowed = f"enough to judge by {FOLDS} folds: {error}"
+        raise UserError(f"data: received {received}, allowed are {allowed}") from error
     return Folds(X, y, rows)
 
 

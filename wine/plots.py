@@ -19,7 +19,7 @@ COLORS = {"test": "tab:gray", "unseen": "tab:blue"}
 LEGEND = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16), "fontsize": "small", "ncols": 2}
 PERFECT = {"color": "black", "linestyle": "--", "label": "perfect"}
 MAX_BARS = 20
-MAX_ROWS = 10_000  # Of more rows, the importances are computed on every second, third and so on.
+MAX_ROWS = 10_000  # Of more rows, the importances are computed on evenly spaced ones.
 
 
 def new_figure(width=6.4, height=4.8, dpi=150):
@@ -44,9 +44,8 @@ def training(estimator, split, result):
     subsets, target, figures = result.predicted, split.y_test.name, {}
 
     def new_plot(file_name, title):
-        figures[file_name] = new_figure()
-        title = f"{evaluation.name(estimator)}: {title}"
-        return figures[file_name].subplots(subplot_kw={"title": title})
+        figures[file_name] = figure = new_figure()
+        return figure.subplots(subplot_kw={"title": f"{evaluation.name(estimator)}: {title}"})
 
     if is_classifier(estimator):
         figures["confusion-matrix.png"] = _confusion_matrix(estimator, subsets, target)
