@@ -38,11 +38,12 @@ def _steps(estimator):
 
 
 def final_step(estimator):
-    """Return the estimator itself, or the last step of a Pipeline, without its threshold."""
+    """Return the estimator itself, or the last step of a Pipeline.
+
+    Of a FixedThresholdClassifier, it is the classifier inside, which is never fitted itself.
+    """
     step = _steps(estimator)[-1]
-    if isinstance(step, model_selection.FixedThresholdClassifier):
-        return getattr(step, "estimator_", step.estimator)  # estimator_ is the one that was fitted
-    return step
+    return step if threshold(estimator) is None else step.estimator
 
 
 def threshold(estimator):
@@ -88,38 +89,25 @@ def get_params(estimator):
 
     No two steps may have a parameter of the same name.
     """
-    return {
-        key.removeprefix("estimator__"): value
-        for step in _steps(estimator)
-        if not isinstance(step, ColumnTransformer)  # Its parameters are lists of columns.
-        for key, value in step.get_params().items()
-        if key != "estimator"  # Of a threshold's classifier, only the parameters are shown.
-    }
+    params = {}
+    for step in _steps(estimator):
+        if not isinstance(step, ColumnTransformer):  # Its parameters are lists of columns.
+            params |= step.get_params()
+    params.pop("estimator", None)  # Of a threshold's classifier, only the parameters are shown.
+    return {key.removeprefix("estimator__"): value for key, value in params.items()}
 
 
 def main_metric(estimator):
-    """Return the `Metric` by which regressors, or classifiers, are compared.
-
-    Examples
-    --------
-    >>> from sklearn.linear_model import Ridge
-    >>> main_metric(Ridge())
-    Metric(name='rmse', ascending=True, scoring='neg_root_mean_squared_error')
-    """
+    """Return the `Metric` by which regressors, or classifiers, are compared."""
     if is_classifier(estimator):
         return Metric("average_precision", False, _score_average_precision)
     return Metric("rmse", True, "neg_root_mean_squared_error")
 
 
 def fit(estimator, split, params):
-    """Fit an estimator in place on the training set, and print each of its warnings in one line.
+    """Fit an estimator in place on the training set, and return whether the fit converged.
 
-    A warning repeats the script's parameters.
-
-    Returns
-    -------
-    bool
-        Whether the fit converged.
+    Each warning is printed in one line, with the parameters that the script received.
 
     Raises
     ------
@@ -134,10 +122,10 @@ def fit(estimator, split, params):
         except ValueError as error:
             reason = str(error).splitlines()[0]
             raise UserError(f"{name(estimator)} cannot be fitted: {received}; {reason}") from error
-    converged = not any(issubclass(each.category, ConvergenceWarning) for each in caught)
-    for each in caught:
-        if not issubclass(each.category, ConvergenceWarning):
-            print(f"{name(estimator)}: {str(each.message).splitlines()[0]}", file=sys.stderr)
+    others = [each for each in caught if not issubclass(each.category, ConvergenceWarning)]
+    for each in others:
+        print(f"{name(estimator)}: {str(each.message).splitlines()[0]}", file=sys.stderr)
+    converged = len(others) == len(caught)
     if not converged:
         print(f"{name(estimator)} has not converged: {received}", file=sys.stderr)
     return converged
@@ -167,16 +155,14 @@ def make_folds(split, classifier):
         groups = split.groups[X.index]
     elif dataset.IDENTICAL_ROWS_ARE_COPIES:
         groups = X.groupby([*X.columns], dropna=False).ngroup()
-    # Each fold gets some of the groups, each of which its first row stands for. scikit-learn's
-    # StratifiedGroupKFold takes several seconds for this where there are many groups.
+    # The first row of each group stands for it. scikit-learn's StratifiedGroupKFold takes several
+    # seconds for this where there are many groups.
     _, first, groups = np.unique(groups, return_index=True, return_inverse=True)
     try:
         # scikit-learn only warns of a class that has fewer rows than there are folds.
         with warnings.catch_warnings(action="error", category=UserWarning):
-            rows = [
-                [np.flatnonzero(np.isin(groups, numbers)) for numbers in fold]
-                for fold in splitter.split(first, y.iloc[first])
-            ]
+            folds = [*splitter.split(first, y.iloc[first])]
+        rows = [[np.flatnonzero(np.isin(groups, each)) for each in fold] for fold in folds]
         if classifier and any(y.iloc[judged].nunique() < y.nunique() for _, judged in rows):
             raise ValueError(f"not every fold has {dataset.NOUN}s of each class")
     except (ValueError, UserWarning) as error:
@@ -188,11 +174,8 @@ def make_folds(split, classifier):
 
 def describe_folds(split):
     """Return in words which rows are divided, for instance 5 folds of the training wines."""
-    is_sample = len(split.y_train) > MAX_FOLD_ROWS
-    rows = f"a sample of {MAX_FOLD_ROWS:,}" if is_sample else "the"
-    kept = f", each {dataset.GROUP} in one" if dataset.GROUP else ""
-    kept = f", forward in {dataset.TIME}" if dataset.TIME else kept
-    return f"{FOLDS} folds of {rows} training {dataset.NOUN}s{kept}"
+    rows = f"a sample of {MAX_FOLD_ROWS:,}" if len(split.y_train) > MAX_FOLD_ROWS else "the"
+    return f"{FOLDS} folds of {rows} training {dataset.NOUN}s"
 
 
 class CrossValidation(NamedTuple):
@@ -240,10 +223,7 @@ def score_folds(estimator, folds):
 
 
 def cross_validate(estimator, split):
-    """Return the `CrossValidation` on the training set, by the folds by which all are compared.
-
-    It is None if the training set is too small; a line says so.
-    """
+    """Return the `CrossValidation` on the training set; a line says why there is None."""
     # The fit on all training rows reports the warnings.
     with warnings.catch_warnings(action="ignore"), joblib.parallel_config("threading", n_jobs=-1):
         try:
@@ -282,16 +262,16 @@ class Evaluation(NamedTuple):
     """How good an estimator is: by folds to choose it by, on the test set to report.
 
     `scores` has a row for each metric that `compute` returns, and four columns. `cv` is the mean
-    over the folds of the training set, or NaN without a cross-validation. `test` is computed on the
-    whole test set, `unseen` on the different test rows without an identical copy in the training
-    set; it is NaN if fewer than two different values are left, as the metrics are not defined then.
-    `baseline` is the metric of a model that always predicts the mean or the majority of the
-    training set, on the unseen rows; if these have no metrics, on the whole test set. `predicted`
-    is what `predict` returns for the test set.
+    over the folds, or NaN without a cross-validation. `test` is computed on the whole test set,
+    `unseen` on the different test rows without an identical copy in the training set; it is NaN if
+    these have fewer than two different values, for which metrics are not defined. `baseline` is of
+    a model that always predicts the mean or the majority of the training set, on the unseen rows,
+    or else on the whole test set. `predicted` is what `predict` returns for the rows of `test` and,
+    if these have metrics, of `unseen`.
     """
 
     scores: pd.DataFrame
-    predicted: pd.DataFrame
+    predicted: dict[str, pd.DataFrame]
     cv: CrossValidation | None
 
 
@@ -309,14 +289,14 @@ def evaluate(estimator, split, cv=None):
     mae   0.59  0.58    0.56      0.67
     r2    0.27  0.29    0.32     -0.00
     """
-    rows = split.X_test, split.y_test
-    predicted, constant = predict(estimator, *rows), predict(baseline(estimator, split), *rows)
-    columns = {"cv": cv.scores.mean()} if cv else {}
-    columns["test"] = compute(estimator, predicted)
+    rows = predict(estimator, split.X_test, split.y_test)
+    predicted = {"test": rows}
     if split.y_test[split.unseen].nunique() > 1:
-        columns["unseen"] = compute(estimator, predicted[split.unseen])
-        constant = constant[split.unseen]
-    columns["baseline"] = compute(estimator, constant)
+        predicted["unseen"] = rows = rows[split.unseen]
+    constant = predict(baseline(estimator, split), split.X_test.loc[rows.index], rows["y"])
+    judged = predicted | {"baseline": constant}
+    columns = {column: compute(estimator, each) for column, each in judged.items()}
+    columns |= {"cv": cv.scores.mean()} if cv else {}
     names = ["cv", "test", "unseen", "baseline"]
     scores = pd.DataFrame(columns, index=columns["test"], columns=names, dtype=float)
     return Evaluation(scores, predicted, cv)
@@ -330,10 +310,9 @@ def flatten(result, split):
     """
     cv, test, unseen, baseline = (column.dropna() for _, column in result.scores.items())
     by_folds = cv.add_prefix("cv_").to_dict() | (result.cv.summarize() if result.cv else {})
-    values = test.to_dict() | unseen.add_suffix("_unseen").to_dict()
-    values |= baseline.add_suffix("_baseline").to_dict()
+    judged = pd.concat([test, unseen.add_suffix("_unseen"), baseline.add_suffix("_baseline")])
     n_rows = {"n_test": len(split.y_test), "n_unseen": int(split.unseen.sum())}
-    return by_folds | {"n_train": len(split.y_train)}, values | n_rows
+    return by_folds | {"n_train": len(split.y_train)}, judged.to_dict() | n_rows
 
 
 def compute(estimator, predicted):
@@ -361,18 +340,17 @@ def compute(estimator, predicted):
     }
 
 
-def is_binary(classifier):
-    """Tell whether a fitted classifier knows the classes 0 and 1, of which 1 is sought."""
-    return list(classifier.classes_) == [0, 1]
+def is_binary(estimator):
+    """Tell whether a fitted estimator knows the classes 0 and 1, of which 1 is sought."""
+    return list(getattr(estimator, "classes_", [])) == [0, 1]
 
 
 def _one_against_rest(metric, classifier, y, probabilities):
     """Compute a metric of the class 1; of other classes, the mean over those that are in `y`."""
-    if is_binary(classifier):
-        return metric(y, probabilities[:, 1])
-    present = np.isin(classifier.classes_, y)
-    is_class = np.equal.outer(np.asarray(y), classifier.classes_[present])
-    return metric(is_class, probabilities[:, present])  # scikit-learn takes the mean over columns.
+    classes = classifier.classes_
+    sought = classes == 1 if is_binary(classifier) else np.isin(classes, y)
+    is_class = np.equal.outer(np.asarray(y), classes[sought])
+    return metric(is_class, probabilities[:, sought])  # scikit-learn takes the mean over columns.
 
 
 def average_precision(classifier, y, probabilities):
@@ -381,5 +359,5 @@ def average_precision(classifier, y, probabilities):
 
 
 def _score_average_precision(classifier, X, y):
-    """Score as scikit-learn's average_precision, which takes two classes only."""
+    """Score as scikit-learn's average_precision, which fails where a class is not in `y`."""
     return average_precision(classifier, y, classifier.predict_proba(X))

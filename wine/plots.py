@@ -1,7 +1,5 @@
 """Plots: every figure that is logged."""
 
-import collections
-
 from sklearn import metrics
 from sklearn.base import is_classifier
 from sklearn.inspection import permutation_importance
@@ -14,18 +12,14 @@ from matplotlib.figure import Figure
 from scipy.stats import binomtest
 
 from wine import evaluation
-from wine.dataset import NOUN, TARGET_SCALE
+from wine.dataset import NOUN, TARGET_SCALE, count
 
-COLORS = "tab:gray", "tab:blue"  # of all test rows, and of the unseen ones
+COLORS = {"test": "tab:gray", "unseen": "tab:blue"}
+# The legend is below the axes, where it covers nothing.
+LEGEND = {"loc": "upper center", "bbox_to_anchor": (0.5, -0.16), "fontsize": "small", "ncols": 2}
 PERFECT = {"color": "black", "linestyle": "--", "label": "perfect"}
-DOTS = {"s": 12, "alpha": 0.3}
 MAX_BARS = 20
-MAX_GRADES = 20  # A target whose whole numbers are farther apart is drawn as dots.
-MAX_ROWS = 10_000  # Of more rows, a plot that takes time for each of them shows a sample.
-
-
-# Test rows that are drawn in one color: what is predicted for them, and what they are.
-Subset = collections.namedtuple("Subset", "rows label color")
+MAX_ROWS = 10_000  # Of more rows, the importances are computed on evenly spaced ones.
 
 
 def new_figure(width=6.4, height=4.8, dpi=150):
@@ -38,56 +32,47 @@ def training(estimator, split, result):
     """Draw the predictions on the test set, and what the model has learned.
 
     All test rows are shown beside the unseen ones, which have no identical copy in the training
-    set. A linear model is shown by the effect of each measurement, other models by the permutation
-    importance on the unseen rows.
-    The curves of a classifier are only drawn where it knows the classes 0 and 1.
+    set. A linear regressor is shown by the effect of each measurement, other models by the
+    permutation importance on the unseen rows. The curves of a classifier are only drawn where it
+    knows the classes 0 and 1.
 
     Returns
     -------
     dict
         A matplotlib Figure for each file name.
     """
-    rows = result.predicted
-    subsets = [Subset(rows, f"all {len(rows)} test {NOUN}s", COLORS[0])]
-    if result.scores["unseen"].notna().any():
-        rows = rows[split.unseen]
-        subsets.append(Subset(rows, f"the {len(rows)} unseen of them", COLORS[1]))
-    drawn = estimator, subsets, split.y_test.name
-    if not is_classifier(estimator):
-        figures = {"measured-against-predicted.png": _measured_against_predicted(*drawn)}
+    subsets, target, figures = result.predicted, split.y_test.name, {}
+
+    def new_plot(file_name, title):
+        figures[file_name] = figure = new_figure()
+        return figure.subplots(subplot_kw={"title": f"{evaluation.name(estimator)}: {title}"})
+
+    if is_classifier(estimator):
+        figures["confusion-matrix.png"] = _confusion_matrix(estimator, subsets, target)
     else:
-        figures = {"confusion-matrix.png": _confusion_matrix(*drawn)}
-        if evaluation.is_binary(estimator):
-            figures |= {
-                "roc-curve.png": _curve(*drawn, metrics.RocCurveDisplay),
-                "precision-recall-curve.png": _curve(*drawn, metrics.PrecisionRecallDisplay),
-                "calibration.png": _calibration(*drawn),
-            }
-            figures |= {"threshold.png": _threshold(estimator, result.cv)} if result.cv else {}
-    if hasattr(evaluation.final_step(estimator), "coef_"):
-        return figures | {"effects.png": _effects(estimator, split)}
-    return figures | {"importances.png": _importances(estimator, subsets[-1], split.X_test)}
+        ax = new_plot("measured-against-predicted.png", "measured against predicted")
+        _draw_measured_against_predicted(ax, subsets, target)
+    if evaluation.is_binary(estimator):
+        ax = new_plot("roc-curve.png", f"ROC curve, 1 is {target}")
+        _draw_curves(ax, subsets, metrics.RocCurveDisplay)
+        ax = new_plot("precision-recall-curve.png", f"precision-recall curve, 1 is {target}")
+        _draw_curves(ax, subsets, metrics.PrecisionRecallDisplay)
+        _draw_calibration(new_plot("calibration.png", "calibration"), subsets, target)
+        if result.cv:
+            ax = new_plot("threshold.png", f"threshold, by {evaluation.describe_folds(split)}")
+            _draw_threshold(ax, estimator, result.cv.score_thresholds())
+    if not is_classifier(estimator) and hasattr(evaluation.final_step(estimator), "coef_"):
+        ax = new_plot("effects.png", "effect of one standard deviation")
+        _draw_effects(ax, estimator, split)
+    else:
+        ax = new_plot("importances.png", "permutation importance")
+        _draw_importances(ax, estimator, subsets, split.X_test)
+    return figures
 
 
-def _new_plot(estimator, title, n_rows=0):
-    """Return a figure and its axes; the title says whether only a sample of the rows is shown."""
-    figure, title = new_figure(), f"{evaluation.name(estimator)}: {title}"
-    sample = f",\na sample of {MAX_ROWS:,} {NOUN}s" if n_rows > MAX_ROWS else ""
-    return figure, figure.subplots(subplot_kw={"title": title + sample})
-
-
-def _sample(rows):
-    return rows.sample(MAX_ROWS, random_state=42) if len(rows) > MAX_ROWS else rows
-
-
-def _legend_below(ax):
-    """Put the legend below the axes, where it covers nothing."""
-    ax.legend(loc="upper center", bbox_to_anchor=(0.5, -0.16), fontsize="small", ncols=2)
-
-
-def _axis(label):
-    """Return the label of an axis of the target's values, with their unit."""
-    return f"{label}, {TARGET_SCALE}" if TARGET_SCALE else label
+def _label(kind, rows):
+    """Return in words which test rows are drawn."""
+    return f"all {len(rows)} test {NOUN}s" if kind == "test" else f"the {len(rows)} unseen of them"
 
 
 def _confusion_matrix(estimator, subsets, target):
@@ -100,129 +85,97 @@ def _confusion_matrix(estimator, subsets, target):
     options = {"values_format": ",d", "colorbar": False}
     if len(classes) > 10:  # The numbers would not fit into the cells.
         options = {"include_values": False, "xticks_rotation": "vertical"}
-    for ax, (rows, label, _) in zip(axes, subsets, strict=True):
+    for ax, (kind, rows) in zip(axes, subsets.items(), strict=True):
         answers = rows["y"], rows["y_pred"]
         shares = metrics.confusion_matrix(*answers, labels=classes, normalize="true")
-        display = metrics.ConfusionMatrixDisplay.from_predictions(
+        metrics.ConfusionMatrixDisplay.from_predictions(
             *answers, labels=classes, display_labels=names, ax=ax, **options
         )
-        for cell, share in zip(np.ravel(display.text_), np.ravel(shares), strict=False):
-            if cell:
-                cell.set_text(f"{cell.get_text()}\n{share:.0%}")
-        ax.set(title=label, xlabel="predicted", ylabel="true (share of the row)")
+        for cell, share in zip(ax.texts, shares.flat, strict=False):
+            cell.set_text(f"{cell.get_text()}\n{share:.0%}")
+        ax.set(title=_label(kind, rows), xlabel="predicted", ylabel="true (share of the row)")
     return figure
 
 
-def _curve(estimator, subsets, target, display):
-    """Draw a curve for each subset, and the point on it of the classes that are predicted."""
-    is_roc = display is metrics.RocCurveDisplay
-    figure, ax = _new_plot(estimator, "ROC curve" if is_roc else "precision-recall curve")
-    chosen = evaluation.threshold(estimator)
-    point = "predicted classes" if chosen is None else f"threshold {chosen:g}"
-    for rows, label, color in subsets:
-        y, y_pred, is_last = rows["y"], rows["y_pred"], label == subsets[-1].label
-        options = {"plot_chance_level": is_last, "curve_kwargs": {"color": color}, "ax": ax}
-        display.from_predictions(y, rows[1], name=label, **options)
-        recall, precision = y_pred[y == 1].mean(), y[y_pred == 1].mean()
-        at = (y_pred[y == 0].mean(), recall) if is_roc else (recall, precision)
-        ax.plot(*at, "ko", label=point if is_last else None)
-    roc = f"share of the others called {target}", f"share of the {target} that are found"
-    xlabel, ylabel = roc if is_roc else ("recall", "precision")
-    ax.set(xlabel=xlabel, ylabel=ylabel)
-    _legend_below(ax)
-    return figure
+def _draw_curves(ax, subsets, display):
+    for kind, rows in subsets.items():
+        options = {"name": _label(kind, rows), "curve_kwargs": {"color": COLORS[kind]}}
+        is_last = kind == [*subsets][-1]
+        display.from_predictions(rows["y"], rows[1], ax=ax, plot_chance_level=is_last, **options)
+    ax.legend(**LEGEND)
 
 
-def _calibration(estimator, subsets, target):
+def _draw_calibration(ax, subsets, target):
     """Draw how often rows of about the same probability are in the class 1.
 
     This is the reliability diagram of DeGroot and Fienberg, The Statistician 32:12-22, 1983.
     """
-    rows, label, color = subsets[-1]
-    brier = metrics.brier_score_loss(rows["y"], rows[1])
-    figure, ax = _new_plot(estimator, f"calibration, Brier score {brier:.4f}")
+    kind, rows = [*subsets.items()][-1]
     bins = rows.groupby(np.digitize(rows[1], np.linspace(0.1, 0.9, 9)))
-    shares, counts = bins["y"].mean(), bins["y"].agg(["sum", "size"]).to_numpy()
-    ends = [binomtest(*each).proportion_ci(method="wilson") for each in counts]
+    x, shares, counts = bins[1].mean(), bins["y"].mean(), bins["y"].agg(["sum", "size"])
+    ends = [binomtest(*each).proportion_ci(method="wilson") for each in counts.to_numpy()]
     errors = np.abs(np.transpose(ends) - shares.to_numpy())
-    label = f"{label.removesuffix(' of them')} in bins of so many, 95 % intervals"
-    ax.errorbar(bins[1].mean(), shares, errors, fmt="s-", color=color, label=label)
+    label = f"{count(len(rows), kind)} in bins of so many, 95 % intervals"
+    ax.errorbar(x, shares, errors, fmt="s-", color=COLORS[kind], label=label)
+    for n, *position in zip(counts["size"], x, shares, strict=True):
+        ax.annotate(f" {n:,}", position, va="top")
     ax.plot([0, 1], [0, 1], **PERFECT)
-    for x, share, (_, n) in zip(bins[1].mean(), shares, counts, strict=True):
-        ax.annotate(f" {n:,}", (x, share), va="top")
     ax.set(xlabel=f"predicted probability of {target}", ylabel=f"share of {target} {NOUN}s")
-    ax.legend(loc="upper left")
-    return figure
+    ax.legend(**LEGEND)
 
 
-def _threshold(estimator, cv):
-    """Draw recall, precision and F1 over the threshold of the probability, from the folds."""
-    folds = f"{evaluation.FOLDS} folds of the training {NOUN}s"
-    figure, ax = _new_plot(estimator, f"threshold, by {folds}")
-    scores = cv.score_thresholds()
+def _draw_threshold(ax, estimator, scores):
+    """Draw recall, precision and F1 over the threshold of the probability."""
     ax.plot(scores, label=["recall", "precision", "F1"])
-    best, chosen = evaluation.choose_threshold(scores["f1"]), evaluation.threshold(estimator)
+    best, own = evaluation.choose_threshold(scores["f1"]), evaluation.threshold(estimator) or 0.5
     ax.axvline(best, color="tab:gray", linestyle=":", label=f"{best:.2f}: chosen by the folds")
-    if chosen is not None:
-        ax.axvline(chosen, color="black", linestyle="--", label=f"{chosen:g}: this model's")
+    ax.axvline(own, color="black", linestyle="--", label=f"{own:g}: this model's")
     ax.set(xlabel="threshold of the probability", ylabel="recall, precision and F1")
-    _legend_below(ax)
-    return figure
+    ax.legend(**LEGEND)
 
 
-def _measured_against_predicted(estimator, subsets, target):
-    y = subsets[0].rows["y"]
-    figure, ax = _new_plot(estimator, "measured against predicted", len(y))
-    # A few whole numbers, such as school grades, are spread so that no dot covers another.
-    are_grades = pd.api.types.is_integer_dtype(y) and np.ptp(y) <= MAX_GRADES
-    spread = 0.35 if are_grades else 0
+def _draw_measured_against_predicted(ax, subsets, target):
+    y = subsets["test"]["y"]
+    # Whole numbers, such as school grades, are spread so that no dot covers another.
+    spread = 0.35 if pd.api.types.is_integer_dtype(y) else 0
     shift = pd.Series(np.random.default_rng(42).uniform(-spread, spread, len(y)), y.index)
-    for rows, label, color in subsets:
-        rows = _sample(rows)
-        ax.scatter(rows["y_pred"], rows["y"] + shift[rows.index], color=color, label=label, **DOTS)
-    if are_grades:
-        counts = y.value_counts().sort_index()
-        ax.set_yticks(counts.index, [f"{grade} ({n:,})" for grade, n in counts.items()])
+    for kind, rows in subsets.items():
+        options = {"color": COLORS[kind], "label": _label(kind, rows)}
+        ax.scatter(rows["y_pred"], rows["y"] + shift[rows.index], s=12, alpha=0.3, **options)
     ax.plot([y.min(), y.max()], [y.min(), y.max()], **PERFECT)
-    ax.set(xlabel=_axis(f"predicted {target}"), ylabel=_axis(f"measured {target}"))
-    _legend_below(ax)
-    return figure
+    unit = f", {TARGET_SCALE}" if TARGET_SCALE else ""
+    ax.set(xlabel=f"predicted {target}{unit}", ylabel=f"measured {target}{unit}")
+    ax.legend(**LEGEND)
 
 
-def _effects(estimator, split):
+def _draw_effects(ax, estimator, split):
     """Draw by how much one standard deviation of each measurement changes the prediction."""
-    figure, ax = _new_plot(estimator, "effect of one standard deviation")
     # Coefficients belong to the units of their measurements, and cannot be compared.
     X, names = split.X_train, split.X_train.columns
     if hasattr(estimator, "steps"):
         X, names = estimator[:-1].transform(X), estimator[:-1].get_feature_names_out()
-    coefficients = evaluation.final_step(estimator).coef_
-    effects = pd.Series(coefficients * np.std(np.asarray(X), axis=0), names)
-    _plot_bars(ax, effects)
+    effects = evaluation.final_step(estimator).coef_ * np.std(np.asarray(X), axis=0)
+    _draw_bars(ax, pd.Series(effects, names))
     n_zero, label = np.count_nonzero(effects == 0), f"change of the predicted {split.y_train.name}"
-    label = label if TARGET_SCALE.startswith("from") else _axis(label)
     zero = f"\nThe penalty has made {n_zero} of {len(effects)} zero." if n_zero else ""
     ax.set_xlabel(f"{label}\nCorrelated measurements share their effect.{zero}")
-    return figure
 
 
-def _importances(estimator, subset, X):
+def _draw_importances(ax, estimator, subsets, X):
     """Draw the permutation importances (Breiman, Machine Learning 45:5-32, 2001)."""
-    figure, ax = _new_plot(estimator, "permutation importance", len(subset.rows))
-    rows, metric = _sample(subset.rows), evaluation.main_metric(estimator)
+    kind, rows = [*subsets.items()][-1]
+    rows = rows[:: 1 + (len(rows) - 1) // MAX_ROWS]
+    metric = evaluation.main_metric(estimator)
     options = {"scoring": metric.scoring, "n_repeats": 5, "random_state": 42}
     with joblib.parallel_config("threading", n_jobs=-1):
         drops = permutation_importance(estimator, X.loc[rows.index], rows["y"], **options)
-    _plot_bars(ax, pd.Series(drops.importances_mean, X.columns), drops.importances_std)
-    ax.set_xlabel(
-        f"{metric.name} lost on {subset.label.removesuffix(' of them')}, by 5 shuffles.\n"
-        "Correlated measurements share their importance."
-    )
-    return figure
+    _draw_bars(ax, pd.Series(drops.importances_mean, X.columns), drops.importances_std)
+    lost = f"{metric.name} lost on {count(len(rows), kind)}, by 5 shuffles."
+    ax.set_xlabel(f"{lost}\nCorrelated measurements share their importance.")
 
 
-def _plot_bars(ax, values, errors=None):
-    """Plot the largest values of a Series as bars, with their names."""
+def _draw_bars(ax, values, errors=None):
+    """Draw the largest values of a Series as bars, with their names."""
     order = np.argsort(np.abs(values))[-MAX_BARS:]
     shown = values.iloc[order]
     ax.barh(range(len(shown)), shown, xerr=None if errors is None else errors[order])
