@@ -86,7 +86,8 @@ def print_summary(estimator, params, split, result):
     """
     view = _store_trainings(estimator, params)
     model = f"-m runs:/{mlflow.active_run().info.run_id}/model --env-manager local"
-    is_linear = hasattr(evaluation.final_step(estimator), "coef_")
+    has_coef = hasattr(evaluation.final_step(estimator), "coef_")
+    is_linear = has_coef and not is_classifier(estimator)
     sliders = f"\nAsk the model by sliders:\n\n{artifact_url('ask.html')}\n" if is_linear else ""
     scores = result.scores["unseen"].filter(["r2", "average_precision"])
     for metric, score in scores[scores > 0.999].items():
