@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import io
+import os
 import re
 import socket
 import tempfile
@@ -178,7 +179,7 @@ class Table:
         found = [*zip(self.columns, _find(self.schema.names, self.columns), strict=True)]
         if wrong := [f"{each.name!r} {len(at)} times" for each, at in found if len(at) != 1]:
             names = _show(", ".join(self.schema.names))
-            self.refuse(f"{self.data} has {', '.join(wrong[:5])}, not once; its columns are {names}")
+            self.refuse(f"{self.data} has {', '.join(wrong[:5])}, not once; received {names}")
         for column, (position,) in found:
             kind = self.schema.types[position]
             if not (column.is_text or is_text(kind) or re.match(NUMBER_TYPES, str(kind))):
@@ -340,7 +341,8 @@ def locate(data):
     A relative path is looked for in the working directory, then beside the scripts, so that the
     project's own table is found from any folder.
     """
-    path = Path(data).resolve() if Path(data).exists() else PROJECT / data
+    # Path.exists raises an error for a name that is too long, as an address on the web may be.
+    path = Path(data).resolve() if os.path.exists(data) else PROJECT / data
     return data if "://" in data else str(path)
 
 
@@ -423,8 +425,7 @@ def _to_text(cell):
 
 def _recognize(text):
     """Return the end of a sentence that says what a text is, if it is known, or an empty text."""
-    text = text.strip(BLANKS)
-    kinds = [kind for form, kind in OTHER_CELLS.items() if re.fullmatch(form, text)]
+    kinds = [kind for form, kind in OTHER_CELLS.items() if re.fullmatch(form, text.strip(BLANKS))]
     return f", and this is {kinds[0]}" if kinds else ""
 
 
