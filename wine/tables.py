@@ -9,7 +9,7 @@ import socket
 import tempfile
 import urllib.request
 import zipfile
-from collections import defaultdict, deque, namedtuple
+from collections import Counter, defaultdict, deque, namedtuple
 from pathlib import Path
 
 import numpy as np
@@ -131,8 +131,8 @@ class Table:
         """Make one line of whatever happens while the file is read."""
         try:
             yield
-        # File systems, web servers and decompressors raise errors of any kind.
         except Exception as error:
+            # File systems, web servers and decompressors raise errors of any kind.
             reason = _show(" ".join(str(error).split()) or type(error).__name__)
             self.refuse(f"{self.data} cannot be read: {reason}")
 
@@ -198,15 +198,18 @@ class Table:
 
     def read(self):
         """Return the needed columns of all rows as `Batch.X` has them, or refuse invalid rows."""
-        read, faults, n_rows = [], [], 0
+        # By the position of each needed column at fault: the first row of these, and how often each
+        # text stands there. Malformed rows are at -1, with their reasons.
+        read, faults = [], {}
         for numbers, cells, X, wrong, malformed, _ in self._pieces(self.names):
-            n_rows += len(X) + len(malformed)
-            faults += [(row, -1, reason) for row, reason, _ in malformed]
-            for n, row in zip(*np.nonzero(wrong), strict=True):
-                faults.append((numbers[row], n, _to_text(cells.column(self.names[n])[row])))
+            for row, reason, _ in malformed:
+                faults.setdefault(-1, (row, Counter()))[1].update([reason])
+            for n in np.flatnonzero(wrong.any(axis=1)):
+                texts = _to_texts(cells.column(self.names[n]).filter(pa.array(wrong[n])))
+                faults.setdefault(n, (numbers[wrong[n]][0], Counter()))[1].update(texts)
             read.append(X)
         if faults:
-            self._refuse_rows(pd.DataFrame(sorted(faults), columns=["row", "n", "text"]), n_rows)
+            self._refuse_rows(faults)
         table = pd.concat(read, ignore_index=True)
         read.clear()
         # Arrow keeps what it has freed: more than 100 MB of a million rows, which a training needs.
@@ -218,11 +221,12 @@ class Table:
         before = 0
         for numbers, cells, X, wrong, invalid, percent in self._pieces():
             rows = wrong.any(axis=0)
-            for row in np.flatnonzero(rows):
-                n, texts = wrong[:, row].argmax(), [_to_text(column[row]) for column in cells]
-                reason = self._explain(n, texts[self.positions[n]])
-                invalid.append((int(numbers[row]), reason, texts))
             if rows.any():
+                columns = map(_to_texts, cells.filter(pa.array(rows)).columns)
+                firsts = wrong[:, rows].argmax(axis=0)
+                for row, n, *texts in zip(numbers[rows], firsts, *columns, strict=True):
+                    reason = self._explain(n, texts[self.positions[n]])
+                    invalid.append((int(row), reason, texts))
                 cells, X = cells.filter(pa.array(~rows)), X[~rows]
             yield Batch(cells, X, sorted(invalid), percent - before)
             before = percent
@@ -270,7 +274,7 @@ class Table:
                 while malformed and malformed[0][0] <= done + 1:  # The reader is ahead.
                     passed.append(malformed.popleft())
                     done += 1
-                numbers = np.setdiff1d(np.arange(first, done + 1), [row for row, *_ in passed])
+                numbers = np.delete(np.arange(first, done + 1), [row[0] - first for row in passed])
                 yield numbers, cells, passed, 100 * file.tell() // (file.size() or 1)
         except pa.ArrowInvalid as error:
             if "Empty CSV" not in str(error):  # It is a header without a line end.
@@ -284,21 +288,21 @@ class Table:
         allowed = " or ".join(["a text" if is_text else "a finite number", *map(repr, missing)])
         return f"column {name!r}: received '{_show(text)}', allowed is {allowed}{_recognize(text)}"
 
-    def _refuse_rows(self, faults, n_rows):
-        """Say of each column which cell is wrong first; `n` is its position, or -1 for none."""
+    def _refuse_rows(self, faults):
+        """Say of each column its first row that is wrong, and why, in the order of these rows."""
         parts = []
-        for n, cells in faults.groupby("n", sort=False):
-            row, _, text = cells.iloc[0]
+        for n, (row, counts) in sorted(faults.items(), key=lambda fault: fault[1][0]):
+            text, n_wrong = next(iter(counts)), counts.total()
             reason = text if n < 0 else self._explain(n, text)
-            count = f" (in {len(cells)} of {n_rows} rows)" if len(cells) > 1 else ""
-            parts.append(f"row {row}: {reason}{count}")
+            parts.append(f"row {row}: {reason}" + f" (in {n_wrong} rows)" * (n_wrong > 1))
         parts[5:] = [f"and {len(parts) - 5} more columns"] * (len(parts) > 5)
-        parts += self._hints(faults[faults["n"] >= 0])
+        parts += self._hints({n: {*counts} for n, (_, counts) in faults.items() if n >= 0})
         self.refuse(f"{self.data}, {'; '.join(parts)}")
 
-    def _hints(self, faults):
-        """Yield what helps against wrong cells."""
-        texts, word = {*faults["text"]}, r"(?<!\d)[^\W\d_]"  # A unit may stand behind a digit.
+    def _hints(self, wrong):
+        """Yield what helps against wrong cells; `wrong` has the texts of each column at fault."""
+        # A word has a letter that no digit stands before: 5g is none.
+        texts, word = set().union(*wrong.values()), r"(?<!\d)[^\W\d_]"
         empty = {text for text in texts if re.fullmatch(STANDS_FOR_MISSING, text.strip(BLANKS))}
         if any(re.search(word, text) and not _recognize(text) for text in texts - empty):
             yield "a column of texts belongs in CATEGORIES in wine/dataset.py"
@@ -306,8 +310,7 @@ class Table:
             missing = sorted({*self.columns[0].missing, *(text.strip(BLANKS) for text in empty)})
             yield f"MISSING = {missing} in wine/dataset.py keeps these rows"
         if empty and self.form:
-            columns = faults["n"][faults["text"].isin(empty)].unique()
-            names = ", ".join(_quote(self.names[n]) for n in columns)
+            names = ", ".join(_quote(self.names[n]) for n in wrong if wrong[n] & empty)
             written = f"sep={self.form.delimiter!r}, encoding={self.form.encoding!r}"
             read = f"{_quote(self.location)}, {written}, skiprows={self.form.skip_rows}, dtype=str"
             read += f", na_values={sorted(empty)}, keep_default_na=False, on_bad_lines='skip'"
@@ -418,9 +421,9 @@ def _convert(cells, column, form):
     return values, ~(missing | (np.abs(values) <= MAX_NUMBER))
 
 
-def _to_text(cell):
-    """Return a cell as a CSV file shows it."""
-    return "" if cell.as_py() is None else str(cell)
+def _to_texts(column):
+    """Return the cells of a column as a CSV file shows them."""
+    return ["" if cell is None else str(cell) for cell in column.to_pylist()]
 
 
 def _recognize(text):
