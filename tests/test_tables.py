@@ -142,8 +142,7 @@ def test_columns_that_are_not_there_once_are_named(tmp_path):
     assert line.startswith("data: wines.csv has 'density' 2 times, 'pH' 0 times, 'alcohol' 0 ")
     assert ", \\u200bp H, " in line
     assert "'pH' 2 times" in refuse(path, renamed({"pH": "PH", "density": "ph"}))
-    needed = [Column("900"), Column("910")]
-    assert "wines.csv has '910' 0 times, " in refuse(path, "900,905\n1,2\n", needed)
+    assert "'910' 0 times" in refuse(path, "900,905\n1,2\n", [Column("900"), Column("910")])
 
 
 CELLS = {
@@ -178,8 +177,9 @@ def test_all_columns_at_fault_are_said_at_once(tmp_path):
     )
     line = refuse(tmp_path / "wines.csv", "\n".join([HEADER, *[",".join("x" * 12)] * 9]))
     assert " a finite number (in 9 rows); and 7 more columns; a column of texts" in line
-    very_many = ",".join(f"x{number}" for number in range(100_000))
-    assert "row 1: received '" in refuse(tmp_path / "wines.csv", f"{HEADER},{very_many}\n{ONE}")
+    names = ",".join(f"x{number}" for number in range(100_000))
+    wide = f"sep=,\n{HEADER},{names}\n{ONE}"
+    assert re.search(" row 1: .* 100012 cells$", refuse(tmp_path / "wines.csv", wide))
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a shell's quotes")
