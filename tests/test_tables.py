@@ -2,13 +2,10 @@
 
 import contextlib
 import csv
-import gc
 import gzip
 import http.server
 import io
-import lzma
 import os
-import pathlib
 import random
 import re
 import socket
@@ -33,7 +30,8 @@ NEEDED = [Column(name) for name in WINES.columns]
 PLAIN = WINES.to_csv(index=False)
 HEADER, ONE, *_ = LINES = PLAIN.splitlines()
 EXCEL = WINES.to_csv(sep=";", decimal=",", index=False)
-TAR = b"".join(tarfile.TarInfo(name).tobuf() for name in "ab") + bytes(1024)
+with zipfile.ZipFile(ZIP := io.BytesIO(), "w") as archive:
+    archive.writestr("red.csv", PLAIN)
 FOLDED = "names without regard to case, blanks, '_', '.' and '-'"
 
 
@@ -46,12 +44,6 @@ def with_alcohol(*texts):
     return WINES.assign(alcohol=alcohol).to_csv(index=False)
 
 
-def zipped(name):
-    with zipfile.ZipFile(file := io.BytesIO(), "w") as archive:
-        archive.writestr(name, PLAIN)
-    return file.getvalue()
-
-
 def refuse(path, content, columns=NEEDED):
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with contextlib.chdir(path.parent), pytest.raises(UserError) as refused:
@@ -62,7 +54,6 @@ def refuse(path, content, columns=NEEDED):
 
 FORMS = {
     "plain": (PLAIN, ""),
-    "R": (PLAIN.replace(" ", "."), FOLDED),
     "quotes": (WINES.to_csv(sep=";", index=False, quoting=1), "separated by ';'"),
     "tabs": (WINES.to_csv(sep="\t", index=False), "separated by tabs"),
     "bars": (WINES.to_csv(sep="|", index=False), "separated by '|'"),
@@ -73,8 +64,7 @@ FORMS = {
     "carriage returns": (PLAIN.replace("\n", "\r"), ""),
     "blank lines first": ("\ufeff\n\r\n" + PLAIN, ""),
     "pandas' index twice": (",," + "\n0,0,".join(LINES), ""),
-    "line end in a name": ('"a\nb",' + "\n1,".join(LINES), ""),
-    "capitals and blanks": (renamed(lambda name: f" {name.title()} "), FOLDED),
+    "R": (renamed(lambda name: f" {name.title().replace(' ', '.')} "), FOLDED),
     "invisible signs": (renamed({"pH": "\u200bpH\xa0", "citric acid": "citric\u2011acid"}), FOLDED),
     "signs around numbers": (with_alcohol("\xa08.8\u200b", " 9.5 ", "+1.01e+1"), ""),
     "gzip": (gzip.compress(PLAIN.encode()), ""),
@@ -88,11 +78,9 @@ def test_every_form_holds_the_same_wines(form, tmp_path):
     (tmp_path / "wines").write_bytes(content if isinstance(content, bytes) else content.encode())
     table = Table(str(tmp_path / "wines"), "data", NEEDED)
     assert table.describe() == said
-    pd.testing.assert_frame_equal(table.read(), WINES.astype(float))
     batches = [*table.batches()]
-    X = pd.concat([batch.X for batch in batches], ignore_index=True)
-    pd.testing.assert_frame_equal(X, WINES.astype(float))
-    assert all(batch.cells.num_columns == len(table.schema) for batch in batches)
+    for X in (table.read(), pd.concat([batch.X for batch in batches], ignore_index=True)):
+        pd.testing.assert_frame_equal(X, WINES.astype(float))
     assert sum(batch.percent for batch in batches) == 100
 
 
@@ -116,12 +104,10 @@ def test_decimal_comma_has_to_be_proved(text, tmp_path):
 
 BLANKS = "\n".join(line.replace(" ", "_").replace(",", "   ") for line in LINES)
 OTHER_FILES = {
-    "it is an archive of red.csv, allowed are CSV and Parquet: unpack it": zipped("red.csv"),
-    "it is an archive of a, b, allowed are": TAR,
-    "is an archive of a, b, allowed are": lzma.compress(TAR),
-    "an archive of a, b, allowed are": gzip.compress(TAR),
-    "it is an archive, allowed": lzma.compress(PLAIN.encode()),
-    "it is a workbook, allowed are CSV and Parquet: save its sheet": zipped("xl/a.xml")[:99],
+    "it is an archive of red.csv, allowed are CSV and Parquet: unpack it": ZIP.getvalue(),
+    "it is an archive, allowed": tarfile.TarInfo("a").tobuf() + PLAIN.encode(),
+    "is an archive, allowed": b"\xfd7zXZ" + bytes(30),
+    "a workbook, allowed are CSV and Parquet: save its": b"PK\x03\x04" + bytes(26) + b"xl/a.xml",
     "is a workbook, allowed are CSV and Parquet: save": b"\xd0\xcf\x11\xe0" + bytes(600),
     "it is a web page, allowed are CSV and Parquet: take": "\n<!DOCTYPE html>\n<html>",
     "it is a pointer of Git LFS": "version https://git-lfs.github.com/spec/v1\n",
@@ -136,35 +122,27 @@ OTHER_FILES = {
     "it is without a header, allowed are CSV and Parquet: add names": PLAIN[len(HEADER) + 1 :],
     "it is without a header, allowed": EXCEL.split("\n", 1)[1],
     "some text is not UTF-8; save the file as 'CSV UTF-8'": with_alcohol("é").encode("latin-1"),
-    "UTF-8; save the file as 'CSV UTF-8'": PLAIN.replace("pH", "é").encode("latin-1"),
-    "not UTF-8; save the file": PLAIN.replace("\n", ",1\n")
-    .replace(",1", ",é", 1)
-    .encode("latin-1"),
+    "UTF-8; save the file as 'CSV UTF-8'": PLAIN.replace("pH", "pH,é").encode("latin-1"),
     "Truncated": gzip.compress(PLAIN.encode())[:-20],
     "Parquet magic bytes not found": b"PAR1" + bytes(50),
-    "behind row 1, a row has more than 1 MB": f'{HEADER}\n{ONE}\n"' + f"{ONE}\n" * 90_000,
+    "behind row 1, a row has over 1 MB": f'{HEADER}\n{ONE}\n"' + f"{ONE}\n" * 90_000,
 }
 
 
 @pytest.mark.parametrize("reason", OTHER_FILES)
 def test_what_is_no_table_says_what_it_is(reason, tmp_path):
     line = refuse(tmp_path / "wines.csv", OTHER_FILES[reason])
-    assert line.startswith("data: wines.csv cannot be read: ")
-    assert reason in line
+    assert re.match(f"data: wines.csv cannot be read: .*{re.escape(reason)}", line)
     assert ("CSV UTF-8" in line) is ("workbook" in line or "UTF-8" in reason)
 
 
 def test_columns_that_are_not_there_once_are_named(tmp_path):
     path = tmp_path / "wines.csv"
     line = refuse(path, PLAIN.replace("pH", "\u200bp H").replace("alcohol", "density"))
-    assert line.startswith("data: column 'density' stands there more than once, column 'pH' is mis")
+    assert line.startswith("data: wines.csv has 'density' 2 times, 'pH' 0 times, 'alcohol' 0 ")
     assert ", \\u200bp H, " in line
-    assert "'pH' stands there more than once" in refuse(
-        path, renamed({"pH": "PH", "density": "ph"})
-    )
-    numbers = [Column("900"), Column("910")]
-    assert refuse(path, "900,905\n1,2\n", numbers).startswith("data: column '910' is missing in ")
-    assert "'a b' stands" in refuse(path, "A b,c\n1,2\n", [Column("a b"), Column("a_b")])
+    assert "'pH' 2 times" in refuse(path, renamed({"pH": "PH", "density": "ph"}))
+    assert "'910' 0 times" in refuse(path, "900,905\n1,2\n", [Column("900"), Column("910")])
 
 
 CELLS = {
@@ -183,7 +161,7 @@ CELLS = {
 @pytest.mark.parametrize("cell", CELLS)
 def test_cell_that_is_no_number_says_what_it_is(cell, tmp_path):
     line = refuse(tmp_path / "wines.csv", with_alcohol("9", "9", cell))
-    assert line.startswith(f"data: row 3 of wines.csv: column 'alcohol': received '{cell}', allow")
+    assert line.startswith(f"data: wines.csv, row 3: column 'alcohol': received '{cell}', allowed")
     assert CELLS[cell] in line
     assert ("CATEGORIES" in line, "MISSING" in line) == (cell == "strong", cell == "?")
 
@@ -192,29 +170,29 @@ def test_all_columns_at_fault_are_said_at_once(tmp_path):
     table = WINES.astype(object)
     table.loc[7, "pH"], table.loc[[4, 8], "alcohol"], table.loc[9, "quality"] = "", "", "good"
     assert refuse(tmp_path / "wines.csv", table.to_csv(index=False) + "1,2\n").startswith(
-        "data: row 5 of wines.csv: column 'alcohol': received '', allowed is a finite number (in 2 "
+        "data: wines.csv, row 5: column 'alcohol': received '', allowed is a finite number (in 2 "
         "rows); row 8: column 'pH': received '', allowed is a finite number; row 10: column "
         "'quality': received 'good', allowed is a finite number; row 201: received '1,2', allowed "
-        "are 12 cells; 5 of 201 rows are invalid; a column of texts belongs in CATEGORIES"
+        "are 12 cells; a column of texts belongs in CATEGORIES"
     )
     line = refuse(tmp_path / "wines.csv", "\n".join([HEADER, *[",".join("x" * 12)] * 9]))
-    assert " a finite number (in 9 rows); and 7 more columns; 9 of 9 rows are invalid" in line
+    assert " a finite number (in 9 rows); and 7 more columns; a column of texts" in line
+    names = ",".join(f"x{number}" for number in range(100_000))
+    wide = f"sep=,\n{HEADER},{names}\n{ONE}"
+    assert re.search(" row 1: .* 100012 cells$", refuse(tmp_path / "wines.csv", wide))
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a shell's quotes")
 @pytest.mark.parametrize("form", ["b' $c", "sep=", "a.gz"])
-def test_command_that_leaves_rows_out_works(form, tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("PATH", os.path.dirname(sys.executable), prepend=os.pathsep)
+def test_command_that_leaves_rows_out_works(form, tmp_path):
     text = with_alcohol("", " ", "NA")
-    content = {
-        "sep=": ("sep=;\n" + text.replace(",", ";").replace(".", ",")).encode("utf-16"),
-        "a.gz": gzip.compress(text.encode()),
-    }
-    line = refuse(tmp_path / form, content.get(form, text.encode()))
+    excel = "sep=;\n" + text.replace(",", ";").replace(".", ",")
+    content = {"sep=": excel.encode("utf-16"), "a.gz": gzip.compress(text.encode())}
+    line = refuse(tmp_path / form, content.get(form, text))
     assert "MISSING = ['', 'NA'] in wine/dataset.py keeps these rows; " in line
-    subprocess.run(["bash", "-c", re.search('python -c ".*"$', line)[0]], check=True)
-    assert len(Table("complete.csv", "data", NEEDED).read()) == 197
+    command = f"'{sys.executable}'" + re.search(' -c ".*"$', line)[0]
+    subprocess.run(["bash", "-c", command], cwd=tmp_path, check=True)
+    assert len(Table(str(tmp_path / "complete.csv"), "data", NEEDED).read()) == 197
 
 
 def test_missing_values_only_where_they_are_declared(tmp_path):
@@ -227,10 +205,9 @@ def test_missing_values_only_where_they_are_declared(tmp_path):
 
 
 KINDS = {
-    "whole numbers": (pa.array([3, 2**53 - 1, 2**53, None]), [1, 2]),
+    "whole numbers": (pa.array([3, 2**62, None, None]), [1, 2]),
     "floats": (pa.array([3.5, float("nan"), float("inf"), 1e39], pa.float32()), [1]),
-    "texts": (pa.array(["3", "\xa03 ", "dry", None]), [1, 2]),
-    "views": (pa.array(["3", "1e3", "1e31", "1_0"], pa.string_view()), [1, 2]),
+    "texts": (pa.array(["3", "\xa03 ", "1_0", None]), [1, 2]),
     "dictionary": (pa.array(["3", "3", "x", "x"]).dictionary_encode(), [1, 2]),
 }
 
@@ -238,12 +215,12 @@ KINDS = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_columns_of_parquet(kind, tmp_path):
     values, valid = KINDS[kind]
-    extra = pa.array([["a"]] * 4)
-    parquet.write_table(pa.table({"x": values, "list": extra, "n": [1, 2, 3, 4]}), tmp_path / "a")
+    table = pa.table({"x": values, "list": [["a"]] * 4, "n": [1, 2, 3, 4]})
+    parquet.write_table(table, tmp_path / "a")
     batches = [*Table(str(tmp_path / "a"), "input", [Column("x")]).batches()]
     assert [n for batch in batches for n in batch.cells["n"].to_pylist()] == valid
     assert sorted(valid + [row[0] for batch in batches for row in batch.invalid]) == [1, 2, 3, 4]
-    with pytest.raises(UserError, match="input: column 'list' has the type list.* in .*; received"):
+    with pytest.raises(UserError, match="input: column 'list' of .* is list<.*>, not a number"):
         Table(str(tmp_path / "a"), "input", [Column("list")])
 
 
@@ -266,19 +243,11 @@ def test_generated_tables_are_what_the_csv_module_reads(seed, tmp_path, monkeypa
         path.write_bytes(text.getvalue().encode(draw.choice(["utf-8-sig", "utf-8", "utf-16"])))
         monkeypatch.setattr(tables, "BLOCK_SIZE", draw.choice([256, 257, 300, 512, 1000, 2**20]))
         batches = [*Table(str(path), "input", [Column("X 1"), Column("y")]).batches()]
-        valid, invalid = [], []
-        for n, row in enumerate(rows, 1):
-            is_valid = len(row) == 3 and row[1] not in NO_NUMBERS
-            valid += [row] if is_valid else []
-            invalid += [] if is_valid else [(n, row[:3])]
+        is_valid = [len(row) == 3 and row[1] not in NO_NUMBERS for row in rows]
+        invalid = [(n + 1, row[:3]) for n, row in enumerate(rows) if not is_valid[n]]
+        valid = [row for n, row in enumerate(rows) if is_valid[n]]
         assert [[*row.values()] for batch in batches for row in batch.cells.to_pylist()] == valid
         assert [row[::2] for batch in batches for row in batch.invalid] == invalid
-
-
-def test_few_rows_below_a_header_of_very_many_names(tmp_path):
-    names, cells = ",".join(f"x{number}" for number in range(100_000)), ",1" * 100_000
-    table = f"{HEADER},{names}\n{ONE}{cells}\n{ONE}{cells}\n{ONE}"
-    assert "row 3 of wines.csv: received '" in refuse(tmp_path / "wines.csv", table)
 
 
 def test_place_that_holds_no_file_is_refused(tmp_path, monkeypatch):
@@ -286,24 +255,21 @@ def test_place_that_holds_no_file_is_refused(tmp_path, monkeypatch):
     assert tables.locate("wine-quality.csv") == str(PROJECT / "wine-quality.csv")
     (tmp_path / "wine-quality.csv").touch()
     assert tables.locate("wine-quality.csv") == str(tmp_path / "wine-quality.csv")
-    path = str(pathlib.PureWindowsPath("C:/wines/a.csv"))
+    address, path = f"https://127.0.0.1/{'x' * 300}", r"C:\wines\a.csv"
+    assert tables.locate(address) == address
     assert tables.filesystem(path) == (fs.LocalFileSystem(), path)
-    places = {"": "which is a folder", "none.csv": f"no such file in {tmp_path} or {PROJECT}"}
-    if os.name != "nt":
-        os.symlink("loop", "loop")
-        places |= {"loop": "no such file", "/dev/null": "which is no file"}
-    for data, wrong in places.items():
-        with pytest.raises(UserError, match=re.escape(f"data: received {data!r}, {wrong}")):
-            Table(data, "data", NEEDED)
+    for name in ("none.csv", ""):  # The second is a folder.
+        said = f"data: {name} cannot be read: there is no file {name!r} in {tmp_path} or {PROJECT}"
+        with pytest.raises(UserError, match=re.escape(said)):
+            Table(name, "data", NEEDED)
 
 
 class Server(http.server.BaseHTTPRequestHandler):
-    """Send the wines, or a half of them as if the connection broke."""
-
     def do_GET(self):
         self.send_response(404 if "none" in self.path else 200)
         self.send_header("Content-Length", str(len(PLAIN)))
         self.end_headers()
+        # Half of the wines are sent as if the connection broke.
         self.wfile.write("\n".join(LINES[: 100 if "cut" in self.path else 201]).encode() + b"\n")
 
 
@@ -314,7 +280,6 @@ def test_table_of_a_web_server(tmp_path, monkeypatch):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}/"
         assert len(Table(address, "data", NEEDED).read()) == 200
-        gc.collect()
         assert not [*tmp_path.iterdir()]
         for place, reason in {"cut": "got only .* out of .* bytes", "none": "404"}.items():
             with pytest.raises(UserError, match=f"{address}{place} cannot be read: .*{reason}"):

@@ -1,24 +1,23 @@
 """Tables: how CSV and Parquet files, in the forms in which people have them, become rows."""
 
-import collections
 import contextlib
 import csv
 import io
 import os
 import re
 import socket
-import tarfile
 import tempfile
 import urllib.request
 import zipfile
+from collections import Counter, defaultdict, deque, namedtuple
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
-from pyarrow import csv as arrow_csv
 from pyarrow import fs, parquet
+from pyarrow.csv import ConvertOptions, ParseOptions, ReadOptions, open_csv
 
 from wine import UserError
 
@@ -36,7 +35,6 @@ NUMBER_TYPES = r"u?int|(half)?float|double|decimal|null"
 NUMBER = r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?"
 # A number whose comma cannot separate thousands, for instance 0,27 or 7,5 or 1234,567 or ,5.
 DECIMAL_COMMA = r"[+−-]?(\d*,(\d{1,2}|\d{4,})|(0\d*|\d{4,})?,\d+)([eE][+-]?\d+)?"
-WORD = r"(?<!\d)[^\W\d_]"  # a letter that no digit stands before
 STANDS_FOR_MISSING = r"(?i)|na|n/a|nan|null|none|\?|-|\."
 OTHER_CELLS = {  # what a cell is that is no number
     r"[\d.,+-]+\s*%": "a percentage",
@@ -63,22 +61,19 @@ OTHER_FILES = {  # what a file that is no table begins with; what it is; what he
     r'([^\n]*[,;\t|])?("?-?[\d.][\d.,e-]*"?[,;\t|\r\n]){2}': ("without a header", "add names"),
 }
 NOT_UNICODE = "some text is not UTF-8; save the file as 'CSV UTF-8'"
-TOO_LONG = "a row has more than 1 MB; perhaps a quote is opened there and not closed"
 csv.field_size_limit(2**31 - 1)  # A quote that is never closed makes a cell of what follows it.
 
 
 # A column that is needed: of numbers, or of texts; some texts stand for a missing value, as a null
 # does then.
-Column = collections.namedtuple("Column", "name is_text missing", defaults=(False, ()))
+Column = namedtuple("Column", "name is_text missing", defaults=(False, ()))
 # The form of a CSV file; skip_rows counts the lines above its header.
-Form = collections.namedtuple(
-    "Form", "delimiter decimal encoding skip_rows codec", defaults=(",", ".", "utf-8", 0, None)
-)
+Form = namedtuple("Form", "delimiter decimal encoding skip_rows", defaults=(",", ".", "utf-8", 0))
 # Some rows of a table, one behind the other. cells: a RecordBatch of the valid rows, all texts if
 # the file is CSV. X: a DataFrame of their needed columns, under the needed names: float64 or texts,
 # NaN where a value is missing. invalid: of each other row its number in the file, from 1, why it is
 # invalid, and its cells, as many as there are columns, or fewer. percent: how much of the file.
-Batch = collections.namedtuple("Batch", "cells X invalid percent")
+Batch = namedtuple("Batch", "cells X invalid percent")
 
 
 class Table:
@@ -113,8 +108,7 @@ class Table:
 
     def __init__(self, data, parameter, columns):
         self.data, self.parameter, self.columns = data, parameter, columns
-        self.location, self.form = locate(data), None
-        self._path = self.location
+        self.location = self._path = locate(data)
         with self._reading():
             if self.location.startswith(("http://", "https://", "ftp://")):
                 self._folder = tempfile.TemporaryDirectory()  # It goes with the table.
@@ -122,10 +116,9 @@ class Table:
                 socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
                 urllib.request.urlretrieve(self.location, self._path)
             if self._open().read(4) == b"PAR1":
-                self.schema = _read_parquet_schema(self._open())
+                self.form, self.schema = None, parquet.read_schema(self._open())
             else:
-                self.form, names = _find_form(self._open, columns)
-                self.schema = pa.schema([(name, pa.string()) for name in names])
+                self.form, self.schema = self._find_form()
         self.positions = self._find_columns()
         self.names = [self.schema.names[position] for position in self.positions]
 
@@ -138,40 +131,60 @@ class Table:
         """Make one line of whatever happens while the file is read."""
         try:
             yield
-        except UserError:
-            raise
-        # File systems, web servers and decompressors raise errors of any kind.
         except Exception as error:
+            # File systems, web servers and decompressors raise errors of any kind.
             reason = _show(" ".join(str(error).split()) or type(error).__name__)
             self.refuse(f"{self.data} cannot be read: {reason}")
 
     def _open(self):
         """Open the file at its beginning."""
         files, path = filesystem(self._path)
-        if (kind := files.get_file_info(path).type) != fs.FileType.File:
-            places = "" if "://" in self.data else f" in {Path.cwd()} or {PROJECT}"
-            wrong = f"no such file{places}" if kind == fs.FileType.NotFound else "which is no file"
-            wrong = "which is a folder" if kind == fs.FileType.Directory else wrong
-            self.refuse(f"received {self.data!r}, {wrong}; allowed is a CSV or Parquet file")
+        if not files.get_file_info(path).is_file:
+            raise FileNotFoundError(f"there is no file {self.data!r} in {Path.cwd()} or {PROJECT}")
         return files.open_input_file(path)
+
+    def _find_form(self):
+        """Return the form of a CSV file, and its schema."""
+        self._codec = CODECS.get(self._open().read(2))
+        start = pa.input_stream(self._open(), self._codec).read(SAMPLE)
+        encoding = "utf-16" if start[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
+        text = start.decode(encoding, "replace").lstrip("\ufeff")
+        # Excel may name the delimiter in a line above the header.
+        above = re.match(r'[\r\n]*("?sep=[,;\t|]"?[\r\n]+)?', text)[0]
+        n_above, text = len(above.splitlines()), text.removeprefix(above)
+        names, delimiter = _split_header(text, self.columns)
+        if not all(_find(names, self.columns)):
+            self._refuse_other(text, n_above)
+        if "\ufffd" in "".join(names):
+            raise ValueError(NOT_UNICODE)
+        has_comma = delimiter != "," and _has_decimal_comma(text, delimiter, self.columns)
+        form = Form(delimiter, "," if has_comma else ".", encoding, n_above)
+        return form, pa.schema([(name, pa.string()) for name in names])
+
+    def _refuse_other(self, text, n_above):
+        """Raise a ValueError that says what stands where the header belongs, if it is known."""
+        for number, line in enumerate(text.splitlines()[:20], n_above + 1):
+            if all(_find(_split_header(line, self.columns)[0], self.columns)):
+                raise ValueError(f"its header is line {number}: remove the lines above it")
+        needed = ",".join(column.name for column in self.columns) + "\n"
+        for pattern, (kind, hint) in OTHER_FILES.items():
+            # The needed names may be numbers.
+            if re.match(pattern, text.lstrip(), re.DOTALL) and not re.match(pattern, needed):
+                if kind == "an archive" and zipfile.is_zipfile(self._open()):
+                    kind += f" of {_show(', '.join(zipfile.ZipFile(self._open()).namelist()))}"
+                raise ValueError(f"it is {kind}, allowed are CSV and Parquet: {hint}")
 
     def _find_columns(self):
         """Return the positions of the needed columns, by their names."""
-        found, faults = _find(self.schema.names, self.columns), []
-        taken = collections.Counter(position for positions in found for position in positions)
-        for column, positions in zip(self.columns, found, strict=True):
-            wrong = "stands there more than once" if positions else "is missing"
-            if len(positions) == 1 and taken[positions[0]] == 1:
-                kind = self.schema.field(positions[0]).type
-                is_allowed = column.is_text or is_text(kind) or re.match(NUMBER_TYPES, str(kind))
-                wrong = "" if is_allowed else f"has the type {kind}, which is no number,"
-            faults += [f"column {column.name!r} {wrong}"] if wrong else []
-        if faults:
-            received = _show(", ".join(self.schema.names))
-            needed = _show(", ".join(column.name for column in self.columns))
-            faults = ", ".join(faults[:5])
-            self.refuse(f"{faults} in {self.data}; received {received}; needed are {needed}")
-        return [position for (position,) in found]
+        found = [*zip(self.columns, _find(self.schema.names, self.columns), strict=True)]
+        if wrong := [f"{each.name!r} {len(at)} times" for each, at in found if len(at) != 1]:
+            names = _show(", ".join(self.schema.names))
+            self.refuse(f"{self.data} has {', '.join(wrong[:5])}, not once; received {names}")
+        for column, (position,) in found:
+            kind = self.schema.types[position]
+            if not (column.is_text or is_text(kind) or re.match(NUMBER_TYPES, str(kind))):
+                self.refuse(f"column {column.name!r} of {self.data} is {kind}, not a number")
+        return [position for _, (position,) in found]
 
     def describe(self):
         """Return in words what is not plain in the file's form, or an empty text."""
@@ -183,136 +196,127 @@ class Table:
             words.append("names without regard to case, blanks, '_', '.' and '-'")
         return ", ".join(words)
 
-    def _pieces(self, names=None):
-        """Yield row numbers, cells of these columns, malformed rows, and how much is read in %."""
-        read = _read_csv if self.form else _read_parquet
-        return read(self._open, self.form, self.schema, names)
-
     def read(self):
         """Return the needed columns of all rows as `Batch.X` has them, or refuse invalid rows."""
-        read, n_rows, n_invalid = [], 0, 0
-        # By the positions of the columns; those of malformed rows are at -1.
-        first_rows, faults = {}, collections.defaultdict(collections.Counter)
-        with self._reading():
-            for numbers, cells, malformed, _ in self._pieces(self.names):
-                X, wrong = _convert_columns(cells, self)
-                n_rows += len(X) + len(malformed)
-                n_invalid += np.count_nonzero(wrong.any(axis=0)) + len(malformed)
-                for row, reason, _ in malformed:
-                    first_rows.setdefault(-1, row)
-                    faults[-1][reason] += 1
-                for n in np.flatnonzero(wrong.any(axis=1)):
-                    first_rows.setdefault(n, numbers[wrong[n]][0])
-                    faults[n].update(_to_texts(cells.column(self.names[n]), wrong[n]))
-                read = [] if faults else [*read, X]
+        # By the position of each needed column at fault: the first row of these, and how often each
+        # text stands there. Malformed rows are at -1, with their reasons.
+        read, faults = [], {}
+        for numbers, cells, X, wrong, malformed, _ in self._pieces(self.names):
+            for row, reason, _ in malformed:
+                faults.setdefault(-1, (row, Counter()))[1].update([reason])
+            for n in np.flatnonzero(wrong.any(axis=1)):
+                texts = _to_texts(cells.column(self.names[n]).filter(pa.array(wrong[n])))
+                faults.setdefault(n, (numbers[wrong[n]][0], Counter()))[1].update(texts)
+            read.append(X)
         if faults:
-            parts = _explain_faults(self, first_rows, faults)
-            parts += [f"{n_invalid} of {n_rows} rows are invalid"] if n_invalid > 1 else []
-            self.refuse("; ".join([*parts, *_hints(self, faults)]))
+            self._refuse_rows(faults)
         table = pd.concat(read, ignore_index=True)
         read.clear()
         # Arrow keeps what it has freed: more than 100 MB of a million rows, which a training needs.
         pa.default_memory_pool().release_unused()
         return table
 
-    def explain(self, n, text):
-        """Return why a cell of a needed column is not allowed."""
-        name, is_text, missing = self.columns[n]
-        allowed = " or ".join(["a text" if is_text else "a finite number", *map(repr, missing)])
-        kind = f", and this is {kind}" if (kind := _recognize(text)) else ""
-        return f"column {name!r}: received '{_show(text, 200)}', allowed is {allowed}{kind}"
-
     def batches(self):
         """Yield each `Batch` of the rows, or raise a `UserError` if it cannot be read."""
         before = 0
+        for numbers, cells, X, wrong, invalid, percent in self._pieces():
+            rows = wrong.any(axis=0)
+            if rows.any():
+                columns = map(_to_texts, cells.filter(pa.array(rows)).columns)
+                firsts = wrong[:, rows].argmax(axis=0)
+                for row, n, *texts in zip(numbers[rows], firsts, *columns, strict=True):
+                    reason = self._explain(n, texts[self.positions[n]])
+                    invalid.append((int(row), reason, texts))
+                cells, X = cells.filter(pa.array(~rows)), X[~rows]
+            yield Batch(cells, X, sorted(invalid), percent - before)
+            before = percent
+
+    def _pieces(self, names=None):
+        """Yield some rows after the other, of all columns or of those with these names.
+
+        These are their numbers and cells, the values of the needed columns, which of these are not
+        allowed, the malformed rows among them, and how much of the file is read in percent.
+        """
+        read = self._read_csv if self.form else self._read_parquet
         with self._reading():
-            for numbers, cells, invalid, percent in self._pieces():
-                X, wrong = _convert_columns(cells, self)
-                if (rows := wrong.any(axis=0)).any():
-                    firsts = wrong[:, rows].argmax(axis=0)
-                    texts = zip(*(_to_texts(column, rows) for column in cells.columns), strict=True)
-                    for row, n, row_texts in zip(numbers[rows], firsts, texts, strict=True):
-                        reason = self.explain(n, row_texts[self.positions[n]])
-                        invalid.append((int(row), reason, [*row_texts]))
-                    cells, X = cells.filter(pa.array(~rows)), X[~rows]
-                yield Batch(cells, X, sorted(invalid), percent - before)
-                before = percent
+            for numbers, cells, malformed, percent in read(names):
+                values, wrong = {}, np.empty((len(self.columns), len(cells)), dtype=bool)
+                for n, (column, name) in enumerate(zip(self.columns, self.names, strict=True)):
+                    values[column.name], wrong[n] = _convert(cells.column(name), column, self.form)
+                # pandas is slow with many columns that are not in one block, but that is a copy.
+                X = pd.DataFrame(values, copy=len(values) > 100)
+                yield numbers, cells, X, wrong, malformed, percent
 
+    def _read_parquet(self, names):
+        file, done = parquet.ParquetFile(self._open()), 0
+        for cells in file.iter_batches(columns=names):
+            first, done = done + 1, done + len(cells)
+            yield np.arange(first, done + 1), cells, [], 100 * done // file.metadata.num_rows
 
-def _find_form(open_file, columns):
-    """Return the form of a CSV file, and the names in its header."""
-    codec, decimal = CODECS.get(open_file().read(2)), "."
-    start = pa.input_stream(open_file(), codec).read(SAMPLE)
-    encoding = "utf-16" if start[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
-    text = start.decode(encoding, "replace").lstrip("\ufeff")
-    # Excel takes the delimiter from a line above the header.
-    above = re.match(r'[\r\n]*("?sep=([,;\t|])"?[\r\n]+)?', text)
-    n_above, text = len(above[0].splitlines()), text[above.end() :]
-    delimiter, names = _split_header(text, columns, above[2] or DELIMITERS)
-    if not all(found := _find(names, columns)):
-        _refuse_other(text, columns, n_above, open_file)
-    if "\ufffd" in "".join(names):
-        raise ValueError(NOT_UNICODE)
-    if delimiter != ",":
-        _, *rows = _rows(text, delimiter)
-        numbers = [p[0] for p, each in zip(found, columns, strict=True) if p and not each.is_text]
-        rows = [row for row in rows if len(row) == len(names)]
-        cells = [row[n].strip(BLANKS) for row in rows for n in numbers]
-        if not any("." in cell for cell in cells):
-            decimal = "," if any(re.fullmatch(DECIMAL_COMMA, cell) for cell in cells) else "."
-    return Form(delimiter, decimal, encoding, n_above, codec), names
+    def _read_csv(self, names):
+        delimiter, _, encoding, skip_rows = self.form
+        malformed, done, file = deque(), 0, self._open()
+        text = pa.transcoding_input_stream(pa.input_stream(file, self._codec), encoding, "utf-8")
 
+        def keep(row):
+            cells = next(_rows(row.text, delimiter), [])[: len(self.schema)]
+            reason = f"received '{_show(row.text)}', allowed are {len(self.schema)} cells"
+            malformed.append((row.number - 1 - skip_rows, reason, cells))
+            return "skip"
 
-def _read_parquet_schema(file):
-    """Return the schema of a Parquet file with texts in which Arrow can search, unlike views."""
-    schema, view = parquet.read_schema(file), pa.string_view()
-    fields = [each.with_type(pa.string()) if each.type == view else each for each in schema]
-    return pa.schema(fields, schema.metadata)
+        # Malformed rows have their numbers only where a single thread reads.
+        read = ReadOptions(use_threads=False, block_size=BLOCK_SIZE, skip_rows=skip_rows)
+        parse = ParseOptions(delimiter=delimiter, newlines_in_values=True, invalid_row_handler=keep)
+        convert = ConvertOptions(default_column_type=pa.string(), include_columns=names)
+        try:
+            for cells in open_csv(pa.PythonFile(_Text(text), "r"), read, parse, convert):
+                first, done, passed = done + 1, done + len(cells), []
+                while malformed and malformed[0][0] <= done + 1:  # The reader is ahead.
+                    passed.append(malformed.popleft())
+                    done += 1
+                numbers = np.delete(np.arange(first, done + 1), [row[0] - first for row in passed])
+                yield numbers, cells, passed, 100 * file.tell() // (file.size() or 1)
+        except pa.ArrowInvalid as error:
+            if "Empty CSV" not in str(error):  # It is a header without a line end.
+                reason = f"behind row {done}, a row has over 1 MB; perhaps a quote is not closed"
+                raise ValueError(NOT_UNICODE if "UTF8" in str(error) else reason) from error
+        yield np.arange(0), pa.RecordBatch.from_pylist([], self.schema), [*malformed], 100
 
+    def _explain(self, n, text):
+        """Return why a cell of a needed column is not allowed."""
+        name, is_text, missing = self.columns[n]
+        allowed = " or ".join(["a text" if is_text else "a finite number", *map(repr, missing)])
+        return f"column {name!r}: received '{_show(text)}', allowed is {allowed}{_recognize(text)}"
 
-def _read_parquet(open_file, form, schema, names):
-    """Yield the pieces of a Parquet file; `form` is None."""
-    file, done = parquet.ParquetFile(open_file()), 0
-    schema = pa.schema([schema.field(name) for name in names]) if names else schema
-    for cells in file.iter_batches(columns=names):
-        numbers = np.arange(done + 1, done + len(cells) + 1)
-        done += len(cells)
-        yield numbers, cells.cast(schema), [], 100 * done // file.metadata.num_rows
+    def _refuse_rows(self, faults):
+        """Say of each column its first row that is wrong, and why, in the order of these rows."""
+        parts = []
+        for n, (row, counts) in sorted(faults.items(), key=lambda fault: fault[1][0]):
+            text, n_wrong = next(iter(counts)), counts.total()
+            reason = text if n < 0 else self._explain(n, text)
+            parts.append(f"row {row}: {reason}" + f" (in {n_wrong} rows)" * (n_wrong > 1))
+        parts[5:] = [f"and {len(parts) - 5} more columns"] * (len(parts) > 5)
+        parts += self._hints({n: {*counts} for n, (_, counts) in faults.items() if n >= 0})
+        self.refuse(f"{self.data}, {'; '.join(parts)}")
 
-
-def _read_csv(open_file, form, schema, names):
-    """Yield the pieces of a CSV file."""
-    malformed, done, file = collections.deque(), 0, open_file()
-
-    def keep(row):
-        cells = next(_rows(row.text, form.delimiter), [])[: len(schema)]
-        reason = f"received '{_show(row.text, 200)}', allowed are {len(schema)} cells"
-        malformed.append((row.number - 1 - form.skip_rows, reason, cells))
-        return "skip"
-
-    text = pa.transcoding_input_stream(pa.input_stream(file, form.codec), form.encoding, "utf-8")
-    # Malformed rows have their numbers only where a single thread reads.
-    read = {"use_threads": False, "block_size": BLOCK_SIZE, "skip_rows": form.skip_rows}
-    parse = {"delimiter": form.delimiter, "invalid_row_handler": keep, "newlines_in_values": True}
-    convert = {"default_column_type": pa.string(), "include_columns": names}
-    options = arrow_csv.ReadOptions(**read), arrow_csv.ParseOptions(**parse)
-    try:
-        for cells in arrow_csv.open_csv(
-            pa.PythonFile(_Text(text), "r"), *options, arrow_csv.ConvertOptions(**convert)
-        ):
-            last, passed = done + len(cells), []
-            while malformed and malformed[0][0] <= last + 1:  # The reader is ahead.
-                passed.append(malformed.popleft())
-                last += 1
-            numbers = np.arange(done + 1, last + 1)
-            numbers, done = np.delete(numbers, [row[0] - done - 1 for row in passed]), last
-            yield numbers, cells, passed, 100 * file.tell() // (file.size() or 1)
-    except pa.ArrowInvalid as error:
-        if "Empty CSV" not in str(error):  # It is a header without a line end.
-            reason = f"behind row {done}, {TOO_LONG}"
-            raise ValueError(NOT_UNICODE if "UTF8" in str(error) else reason) from error
-    schema = pa.schema([(name, pa.string()) for name in names or schema.names])
-    yield np.arange(0), pa.RecordBatch.from_pylist([], schema), [*malformed], 100
+    def _hints(self, wrong):
+        """Yield what helps against wrong cells; `wrong` has the texts of each column at fault."""
+        # A word has a letter that no digit stands before: 5g is none.
+        texts, word = set().union(*wrong.values()), r"(?<!\d)[^\W\d_]"
+        empty = {text for text in texts if re.fullmatch(STANDS_FOR_MISSING, text.strip(BLANKS))}
+        if any(re.search(word, text) and not _recognize(text) for text in texts - empty):
+            yield "a column of texts belongs in CATEGORIES in wine/dataset.py"
+        if empty:
+            missing = sorted({*self.columns[0].missing, *(text.strip(BLANKS) for text in empty)})
+            yield f"MISSING = {missing} in wine/dataset.py keeps these rows"
+        if empty and self.form:
+            names = ", ".join(_quote(self.names[n]) for n in wrong if wrong[n] & empty)
+            written = f"sep={self.form.delimiter!r}, encoding={self.form.encoding!r}"
+            read = f"{_quote(self.location)}, {written}, skiprows={self.form.skip_rows}, dtype=str"
+            read += f", na_values={sorted(empty)}, keep_default_na=False, on_bad_lines='skip'"
+            write = f"dropna(subset=[{names}]).to_csv('complete.csv', index=False, {written})"
+            command = f'python -c "import pandas as pd; pd.read_csv({read}).{write}"'
+            yield f"this leaves out the rows with empty cells: {command}"
 
 
 class _Text:
@@ -340,7 +344,7 @@ def locate(data):
     A relative path is looked for in the working directory, then beside the scripts, so that the
     project's own table is found from any folder.
     """
-    # os.path.exists is False for a name that is too long, while Path.exists raises an error.
+    # Path.exists raises an error for a name that is too long, as an address on the web may be.
     path = Path(data).resolve() if os.path.exists(data) else PROJECT / data
     return data if "://" in data else str(path)
 
@@ -354,7 +358,7 @@ def filesystem(location):
 def is_text(kind):
     """Tell whether an Arrow type is text, also as a dictionary of texts."""
     kind = kind.value_type if pa.types.is_dictionary(kind) else kind
-    return kind in (pa.string(), pa.large_string(), pa.string_view())
+    return kind in (pa.string(), pa.large_string())
 
 
 def _rows(text, delimiter):
@@ -362,79 +366,30 @@ def _rows(text, delimiter):
     return filter(None, csv.reader(io.StringIO(text, newline=""), delimiter=delimiter))
 
 
-def _split_header(text, columns, delimiters):
-    """Return the delimiter by which most needed names are found, or else most names, and these."""
-    headers = [(next(_rows(text, each), [""]), each) for each in delimiters]
-    names, delimiter = max(headers, key=lambda h: (sum(map(bool, _find(h[0], columns))), len(h[0])))
-    return delimiter, names
+def _split_header(text, columns):
+    """Return the names, and the delimiter by which most needed ones, or else most, are found."""
+    headers = [(next(_rows(text, each), [""]), each) for each in DELIMITERS]
+    return max(headers, key=lambda h: (sum(map(bool, _find(h[0], columns))), len(h[0])))
 
 
-def _refuse_other(text, columns, n_above, open_file):
-    """Raise a ValueError that says what stands where the header belongs, if it is known."""
-    for number, line in enumerate(text.splitlines()[:20], n_above + 1):
-        if all(_find(_split_header(line, columns, DELIMITERS)[1], columns)):
-            raise ValueError(f"its header is line {number}: remove the lines above it")
-    text, needed = text.lstrip(), ",".join(column.name for column in columns) + "\n"
-    for pattern, (kind, hint) in OTHER_FILES.items():
-        # The needed names may be numbers.
-        if re.match(pattern, text, re.DOTALL) and not re.match(pattern, needed, re.DOTALL):
-            names = _members(open_file(), text[:2] == "PK") if kind == "an archive" else []
-            kind += f" of {_show(', '.join(names))}" if names else ""
-            raise ValueError(f"it is {kind}, allowed are CSV and Parquet: {hint}")
-
-
-def _members(file, is_zip):
-    """Return the names of the files in an archive, as far as Python reads it."""
-    with contextlib.suppress(Exception):  # A damaged archive raises an error of any kind.
-        return zipfile.ZipFile(file).namelist() if is_zip else tarfile.open(fileobj=file).getnames()
-    return []
-
-
-def _explain_faults(table, first_rows, faults):
-    """Return for each column at fault its first wrong cell, in the order of the rows."""
-    parts = []
-    for n, row in sorted(first_rows.items(), key=lambda item: item[1]):
-        text, n_wrong = next(iter(faults[n])), faults[n].total()
-        reason = text if n < 0 else table.explain(n, text)
-        reason += f" (in {n_wrong} rows)" if n_wrong > 1 else ""
-        parts.append(f"row {row}{'' if parts else f' of {table.data}'}: {reason}")
-    return parts[:5] + [f"and {len(parts) - 5} more columns"] * (len(parts) > 5)
-
-
-def _hints(table, faults):
-    """Return what helps against wrong cells."""
-    hints, cells = [], {n: {*texts} for n, texts in faults.items() if n >= 0}
-    texts = set().union(*cells.values())
-    empty = {text for text in texts if re.fullmatch(STANDS_FOR_MISSING, text.strip(BLANKS))}
-    if any(re.search(WORD, text) and not _recognize(text) for text in texts - empty):
-        hints.append("a column of texts belongs in CATEGORIES in wine/dataset.py")
-    if empty:
-        missing = sorted({*table.columns[0].missing, *(text.strip(BLANKS) for text in empty)})
-        hints.append(f"MISSING = {missing} in wine/dataset.py keeps these rows")
-    if empty and table.form:
-        names = [table.names[n] for n in cells if cells[n] & empty]
-        command = _dropna(table, names, sorted(empty))
-        hints.append(f"this leaves out the rows with empty cells: {command}")
-    return hints
-
-
-def _dropna(table, names, missing):
-    """Return the command that copies a CSV file without the rows in which columns are empty."""
-    form, subset = table.form, ", ".join(map(_quote, names))
-    written = f"sep={form.delimiter!r}, encoding={form.encoding!r}"
-    read = f"{written}, skiprows={form.skip_rows}, dtype=str, na_values={missing}"
-    read += ", keep_default_na=False, on_bad_lines='skip'"
-    write = f"dropna(subset=[{subset}]).to_csv('complete.csv', index=False, {written})"
-    return f'python -c "import pandas as pd; pd.read_csv({_quote(table.location)}, {read}).{write}"'
+def _has_decimal_comma(text, delimiter, columns):
+    """Tell whether some number cannot be read otherwise, and none has a point."""
+    names, *rows = _rows(text, delimiter)
+    found = _find(names, [column for column in columns if not column.is_text])
+    positions = [n for positions in found for n in positions]
+    rows = [row for row in rows if len(row) == len(names)]
+    cells = [row[n].strip(BLANKS) for row in rows for n in positions]
+    has_point = any("." in cell for cell in cells)
+    return not has_point and any(re.fullmatch(DECIMAL_COMMA, cell) for cell in cells)
 
 
 def _find(names, columns):
     """Return for each column the positions at which it may be: by its name, or else by `_fold`."""
-    exact, folded = collections.defaultdict(list), collections.defaultdict(list)
+    exact, folded = defaultdict(list), defaultdict(list)
     for n, name in enumerate(names):
         exact[name].append(n)
         folded[_fold(name)].append(n)
-    return [exact.get(each.name) or folded.get(_fold(each.name), []) for each in columns]
+    return [exact[each.name] or folded[_fold(each.name)] for each in columns]
 
 
 def _fold(name):
@@ -443,20 +398,9 @@ def _fold(name):
     return re.sub(r"[\s_.\-\u2010\u2011]+", " ", name).strip().casefold()
 
 
-def _convert_columns(cells, table):
-    """Return the needed columns, and which cells of each are not allowed."""
-    values, wrong = {}, np.empty((len(table.columns), len(cells)), dtype=bool)
-    for n, (column, name) in enumerate(zip(table.columns, table.names, strict=True)):
-        values[column.name], wrong[n] = _convert(cells.column(name), column, table.form)
-    # pandas is slow with many columns that are not in one block, but that is a copy.
-    return pd.DataFrame(values, copy=len(values) > 100), wrong
-
-
 def _convert(cells, column, form):
     """Return the values of a column, NaN where a cell is none, and which cells are not allowed."""
-    limit = MAX_INTEGER if pa.types.is_integer(cells.type) else MAX_NUMBER
-    # Of the numbers that Arrow has read from text, only what it has taken for a null is missing.
-    missing = np.array(pc.is_null(cells, nan_is_null=form is None)) & bool(column.missing)
+    missing = np.array(pc.is_null(cells, nan_is_null=True)) & bool(column.missing)
     if column.is_text or is_text(cells.type):
         cells = pc.cast(cells, pa.string())
         if column.is_text or column.missing:
@@ -474,27 +418,23 @@ def _convert(cells, column, form):
             cells = pc.replace_substring(pc.utf8_trim(cells, BLANKS), "\u2212", "-")
             cells = pc.if_else(pc.match_substring_regex(cells, f"^({NUMBER})$"), cells, None)
     values = pc.cast(cells, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-    return values, ~(missing | (np.abs(values) <= limit))
+    return values, ~(missing | (np.abs(values) <= MAX_NUMBER))
 
 
-def _to_texts(column, chosen):
-    """Return some cells of a column as a CSV file shows them."""
-    column = column.filter(pa.array(chosen))
-    # Lists and the like have no text.
-    with contextlib.suppress(pa.ArrowNotImplementedError, pa.ArrowInvalid):
-        column = pc.cast(column, pa.string())
+def _to_texts(column):
+    """Return the cells of a column as a CSV file shows them."""
     return ["" if cell is None else str(cell) for cell in column.to_pylist()]
 
 
 def _recognize(text):
-    """Say what a text is that is not a number, if it is known."""
-    text = text.strip(BLANKS)
-    return next((kind for form, kind in OTHER_CELLS.items() if re.fullmatch(form, text)), "")
+    """Return the end of a sentence that says what a text is, if it is known, or an empty text."""
+    kinds = [kind for form, kind in OTHER_CELLS.items() if re.fullmatch(form, text.strip(BLANKS))]
+    return f", and this is {kinds[0]}" if kinds else ""
 
 
-def _show(text, length=300):
+def _show(text):
     """Return the beginning of a text, in which signs that cannot be seen are escaped."""
-    return repr(text if len(text) <= length else f"{text[:length]}...")[1:-1]
+    return repr(text if len(text) <= 300 else f"{text[:300]}...")[1:-1]
 
 
 def _quote(text):
