@@ -5,6 +5,7 @@ import csv
 import gzip
 import http.server
 import io
+import lzma
 import os
 import random
 import re
@@ -32,6 +33,7 @@ HEADER, ONE, *_ = LINES = PLAIN.splitlines()
 EXCEL = WINES.to_csv(sep=";", decimal=",", index=False)
 with zipfile.ZipFile(ZIP := io.BytesIO(), "w") as archive:
     archive.writestr("red.csv", PLAIN)
+TAR = b"".join(tarfile.TarInfo(name).tobuf() for name in "ab") + bytes(1024)
 FOLDED = "names without regard to case, blanks, '_', '.' and '-'"
 
 
@@ -105,7 +107,10 @@ def test_decimal_comma_has_to_be_proved(text, tmp_path):
 BLANKS = "\n".join(line.replace(" ", "_").replace(",", "   ") for line in LINES)
 OTHER_FILES = {
     "it is an archive of red.csv, allowed are CSV and Parquet: unpack it": ZIP.getvalue(),
-    "it is an archive, allowed": tarfile.TarInfo("a").tobuf() + PLAIN.encode(),
+    "it is an archive of a, b, allowed are": TAR,
+    "is an archive of a, b, allowed are": lzma.compress(TAR),
+    "an archive of a, b, allowed are": gzip.compress(TAR),
+    "it is an archive, allowed": lzma.compress(PLAIN.encode()),
     "is an archive, allowed": b"\xfd7zXZ" + bytes(30),
     "a workbook, allowed are CSV and Parquet: save its": b"PK\x03\x04" + bytes(26) + b"xl/a.xml",
     "is a workbook, allowed are CSV and Parquet: save": b"\xd0\xcf\x11\xe0" + bytes(600),
@@ -139,10 +144,11 @@ def test_what_is_no_table_says_what_it_is(reason, tmp_path):
 def test_columns_that_are_not_there_once_are_named(tmp_path):
     path = tmp_path / "wines.csv"
     line = refuse(path, PLAIN.replace("pH", "\u200bp H").replace("alcohol", "density"))
-    assert line.startswith("data: wines.csv has 'density' 2 times, 'pH' 0 times, 'alcohol' 0 ")
+    assert line.startswith("data: column 'density' stands there more than once, column 'pH' is mis")
     assert ", \\u200bp H, " in line
-    assert "'pH' 2 times" in refuse(path, renamed({"pH": "PH", "density": "ph"}))
-    assert "'910' 0 times" in refuse(path, "900,905\n1,2\n", [Column("900"), Column("910")])
+    assert "'pH' stands there mo" in refuse(path, renamed({"pH": "PH", "density": "ph"}))
+    assert "'910' is missing" in refuse(path, "900,905\n1,2\n", [Column("900"), Column("910")])
+    assert "'a b' stands" in refuse(path, "A b,c\n1,2\n", [Column("a b"), Column("a_b")])
 
 
 CELLS = {

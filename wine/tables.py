@@ -6,6 +6,7 @@ import io
 import os
 import re
 import socket
+import tarfile
 import tempfile
 import urllib.request
 import zipfile
@@ -60,6 +61,7 @@ OTHER_FILES = {  # what a file that is no table begins with; what it is; what he
     r"[^,;|\n]*\n[^,;|\t\n]* [\d.+-]+ +[\d.+-]+": ("separated by blanks", "put commas there"),
     r'([^\n]*[,;\t|])?("?-?[\d.][\d.,e-]*"?[,;\t|\r\n]){2}': ("without a header", "add names"),
 }
+FOUND = ("is missing", "stands there more than once")  # a column that is not there once
 NOT_UNICODE = "some text is not UTF-8; save the file as 'CSV UTF-8'"
 csv.field_size_limit(2**31 - 1)  # A quote that is never closed makes a cell of what follows it.
 
@@ -115,10 +117,12 @@ class Table:
                 self._path = str(Path(self._folder.name, "table"))
                 socket.setdefaulttimeout(DOWNLOAD_TIMEOUT)
                 urllib.request.urlretrieve(self.location, self._path)
-            if self._open().read(4) == b"PAR1":
-                self.form, self.schema = None, parquet.read_schema(self._open())
+            start = self.open().read(4)
+            self.codec = CODECS.get(start[:2])
+            if start == b"PAR1":
+                self.form, self.schema = None, parquet.read_schema(self.open())
             else:
-                self.form, self.schema = self._find_form()
+                self.form, self.schema = _find_form(self)
         self.positions = self._find_columns()
         self.names = [self.schema.names[position] for position in self.positions]
 
@@ -136,50 +140,21 @@ class Table:
             reason = _show(" ".join(str(error).split()) or type(error).__name__)
             self.refuse(f"{self.data} cannot be read: {reason}")
 
-    def _open(self):
+    def open(self):
         """Open the file at its beginning."""
         files, path = filesystem(self._path)
         if not files.get_file_info(path).is_file:
             raise FileNotFoundError(f"there is no file {self.data!r} in {Path.cwd()} or {PROJECT}")
         return files.open_input_file(path)
 
-    def _find_form(self):
-        """Return the form of a CSV file, and its schema."""
-        self._codec = CODECS.get(self._open().read(2))
-        start = pa.input_stream(self._open(), self._codec).read(SAMPLE)
-        encoding = "utf-16" if start[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
-        text = start.decode(encoding, "replace").lstrip("\ufeff")
-        # Excel may name the delimiter in a line above the header.
-        above = re.match(r'[\r\n]*("?sep=[,;\t|]"?[\r\n]+)?', text)[0]
-        n_above, text = len(above.splitlines()), text.removeprefix(above)
-        names, delimiter = _split_header(text, self.columns)
-        if not all(_find(names, self.columns)):
-            self._refuse_other(text, n_above)
-        if "\ufffd" in "".join(names):
-            raise ValueError(NOT_UNICODE)
-        has_comma = delimiter != "," and _has_decimal_comma(text, delimiter, self.columns)
-        form = Form(delimiter, "," if has_comma else ".", encoding, n_above)
-        return form, pa.schema([(name, pa.string()) for name in names])
-
-    def _refuse_other(self, text, n_above):
-        """Raise a ValueError that says what stands where the header belongs, if it is known."""
-        for number, line in enumerate(text.splitlines()[:20], n_above + 1):
-            if all(_find(_split_header(line, self.columns)[0], self.columns)):
-                raise ValueError(f"its header is line {number}: remove the lines above it")
-        needed = ",".join(column.name for column in self.columns) + "\n"
-        for pattern, (kind, hint) in OTHER_FILES.items():
-            # The needed names may be numbers.
-            if re.match(pattern, text.lstrip(), re.DOTALL) and not re.match(pattern, needed):
-                if kind == "an archive" and zipfile.is_zipfile(self._open()):
-                    kind += f" of {_show(', '.join(zipfile.ZipFile(self._open()).namelist()))}"
-                raise ValueError(f"it is {kind}, allowed are CSV and Parquet: {hint}")
-
     def _find_columns(self):
         """Return the positions of the needed columns, by their names."""
         found = [*zip(self.columns, _find(self.schema.names, self.columns), strict=True)]
-        if wrong := [f"{each.name!r} {len(at)} times" for each, at in found if len(at) != 1]:
-            names = _show(", ".join(self.schema.names))
-            self.refuse(f"{self.data} has {', '.join(wrong[:5])}, not once; received {names}")
+        taken = Counter(position for _, at in found for position in at)
+        if wrong := [(each, at) for each, at in found if [taken[n] for n in at] != [1]]:
+            said = ", ".join(f"column {each.name!r} {FOUND[bool(at)]}" for each, at in wrong[:5])
+            received = _show(", ".join(self.schema.names))
+            self.refuse(f"{said} in {self.data}; received {received}")
         for column, (position,) in found:
             kind = self.schema.types[position]
             if not (column.is_text or is_text(kind) or re.match(NUMBER_TYPES, str(kind))):
@@ -209,7 +184,7 @@ class Table:
                 faults.setdefault(n, (numbers[wrong[n]][0], Counter()))[1].update(texts)
             read.append(X)
         if faults:
-            self._refuse_rows(faults)
+            _refuse_rows(self, faults)
         table = pd.concat(read, ignore_index=True)
         read.clear()
         # Arrow keeps what it has freed: more than 100 MB of a million rows, which a training needs.
@@ -225,7 +200,7 @@ class Table:
                 columns = map(_to_texts, cells.filter(pa.array(rows)).columns)
                 firsts = wrong[:, rows].argmax(axis=0)
                 for row, n, *texts in zip(numbers[rows], firsts, *columns, strict=True):
-                    reason = self._explain(n, texts[self.positions[n]])
+                    reason = _explain(self.columns[n], texts[self.positions[n]])
                     invalid.append((int(row), reason, texts))
                 cells, X = cells.filter(pa.array(~rows)), X[~rows]
             yield Batch(cells, X, sorted(invalid), percent - before)
@@ -237,9 +212,9 @@ class Table:
         These are their numbers and cells, the values of the needed columns, which of these are not
         allowed, the malformed rows among them, and how much of the file is read in percent.
         """
-        read = self._read_csv if self.form else self._read_parquet
+        read = _read_csv if self.form else _read_parquet
         with self._reading():
-            for numbers, cells, malformed, percent in read(names):
+            for numbers, cells, malformed, percent in read(self, names):
                 values, wrong = {}, np.empty((len(self.columns), len(cells)), dtype=bool)
                 for n, (column, name) in enumerate(zip(self.columns, self.names, strict=True)):
                     values[column.name], wrong[n] = _convert(cells.column(name), column, self.form)
@@ -247,76 +222,115 @@ class Table:
                 X = pd.DataFrame(values, copy=len(values) > 100)
                 yield numbers, cells, X, wrong, malformed, percent
 
-    def _read_parquet(self, names):
-        file, done = parquet.ParquetFile(self._open()), 0
-        for cells in file.iter_batches(columns=names):
-            first, done = done + 1, done + len(cells)
-            yield np.arange(first, done + 1), cells, [], 100 * done // file.metadata.num_rows
 
-    def _read_csv(self, names):
-        delimiter, _, encoding, skip_rows = self.form
-        malformed, done, file = deque(), 0, self._open()
-        text = pa.transcoding_input_stream(pa.input_stream(file, self._codec), encoding, "utf-8")
+def _find_form(table):
+    """Return the form of a CSV file, and its schema."""
+    start = pa.input_stream(table.open(), table.codec).read(SAMPLE)
+    encoding = "utf-16" if start[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8"
+    text = start.decode(encoding, "replace").lstrip("\ufeff")
+    # Excel may name the delimiter in a line above the header.
+    above = re.match(r'[\r\n]*("?sep=[,;\t|]"?[\r\n]+)?', text)[0]
+    n_above, text = len(above.splitlines()), text.removeprefix(above)
+    names, delimiter = _split_header(text, table.columns)
+    if not all(_find(names, table.columns)):
+        _refuse_other(table, text, n_above)
+    if "\ufffd" in "".join(names):
+        raise ValueError(NOT_UNICODE)
+    has_comma = delimiter != "," and _has_decimal_comma(text, delimiter, table.columns)
+    form = Form(delimiter, "," if has_comma else ".", encoding, n_above)
+    return form, pa.schema([(name, pa.string()) for name in names])
 
-        def keep(row):
-            cells = next(_rows(row.text, delimiter), [])[: len(self.schema)]
-            reason = f"received '{_show(row.text)}', allowed are {len(self.schema)} cells"
-            malformed.append((row.number - 1 - skip_rows, reason, cells))
-            return "skip"
 
-        # Malformed rows have their numbers only where a single thread reads.
-        read = ReadOptions(use_threads=False, block_size=BLOCK_SIZE, skip_rows=skip_rows)
-        parse = ParseOptions(delimiter=delimiter, newlines_in_values=True, invalid_row_handler=keep)
-        convert = ConvertOptions(default_column_type=pa.string(), include_columns=names)
-        try:
-            for cells in open_csv(pa.PythonFile(_Text(text), "r"), read, parse, convert):
-                first, done, passed = done + 1, done + len(cells), []
-                while malformed and malformed[0][0] <= done + 1:  # The reader is ahead.
-                    passed.append(malformed.popleft())
-                    done += 1
-                numbers = np.delete(np.arange(first, done + 1), [row[0] - first for row in passed])
-                yield numbers, cells, passed, 100 * file.tell() // (file.size() or 1)
-        except pa.ArrowInvalid as error:
-            if "Empty CSV" not in str(error):  # It is a header without a line end.
-                reason = f"behind row {done}, a row has over 1 MB; perhaps a quote is not closed"
-                raise ValueError(NOT_UNICODE if "UTF8" in str(error) else reason) from error
-        yield np.arange(0), pa.RecordBatch.from_pylist([], self.schema), [*malformed], 100
+def _refuse_other(table, text, n_above):
+    """Raise a ValueError that says what stands where the header belongs, if it is known."""
+    for number, line in enumerate(text.splitlines()[:20], n_above + 1):
+        if all(_find(_split_header(line, table.columns)[0], table.columns)):
+            raise ValueError(f"its header is line {number}: remove the lines above it")
+    needed = ",".join(column.name for column in table.columns) + "\n"
+    for pattern, (kind, hint) in OTHER_FILES.items():
+        # The needed names may be numbers.
+        if re.match(pattern, text.lstrip(), re.DOTALL) and not re.match(pattern, needed):
+            # A damaged archive raises an error of any kind.
+            with contextlib.suppress(Exception):
+                kind += f" of {_show(_members(table))}" if kind == "an archive" else ""
+            raise ValueError(f"it is {kind}, allowed are CSV and Parquet: {hint}")
 
-    def _explain(self, n, text):
-        """Return why a cell of a needed column is not allowed."""
-        name, is_text, missing = self.columns[n]
-        allowed = " or ".join(["a text" if is_text else "a finite number", *map(repr, missing)])
-        return f"column {name!r}: received '{_show(text)}', allowed is {allowed}{_recognize(text)}"
 
-    def _refuse_rows(self, faults):
-        """Say of each column its first row that is wrong, and why, in the order of these rows."""
-        parts = []
-        for n, (row, counts) in sorted(faults.items(), key=lambda fault: fault[1][0]):
-            text, n_wrong = next(iter(counts)), counts.total()
-            reason = text if n < 0 else self._explain(n, text)
-            parts.append(f"row {row}: {reason}" + f" (in {n_wrong} rows)" * (n_wrong > 1))
-        parts[5:] = [f"and {len(parts) - 5} more columns"] * (len(parts) > 5)
-        parts += self._hints({n: {*counts} for n, (_, counts) in faults.items() if n >= 0})
-        self.refuse(f"{self.data}, {'; '.join(parts)}")
+def _read_parquet(table, names):
+    file, done = parquet.ParquetFile(table.open()), 0
+    for cells in file.iter_batches(columns=names):
+        first, done = done + 1, done + len(cells)
+        yield np.arange(first, done + 1), cells, [], 100 * done // file.metadata.num_rows
 
-    def _hints(self, wrong):
-        """Yield what helps against wrong cells; `wrong` has the texts of each column at fault."""
-        # A word has a letter that no digit stands before: 5g is none.
-        texts, word = set().union(*wrong.values()), r"(?<!\d)[^\W\d_]"
-        empty = {text for text in texts if re.fullmatch(STANDS_FOR_MISSING, text.strip(BLANKS))}
-        if any(re.search(word, text) and not _recognize(text) for text in texts - empty):
-            yield "a column of texts belongs in CATEGORIES in wine/dataset.py"
-        if empty:
-            missing = sorted({*self.columns[0].missing, *(text.strip(BLANKS) for text in empty)})
-            yield f"MISSING = {missing} in wine/dataset.py keeps these rows"
-        if empty and self.form:
-            names = ", ".join(_quote(self.names[n]) for n in wrong if wrong[n] & empty)
-            written = f"sep={self.form.delimiter!r}, encoding={self.form.encoding!r}"
-            read = f"{_quote(self.location)}, {written}, skiprows={self.form.skip_rows}, dtype=str"
-            read += f", na_values={sorted(empty)}, keep_default_na=False, on_bad_lines='skip'"
-            write = f"dropna(subset=[{names}]).to_csv('complete.csv', index=False, {written})"
-            command = f'python -c "import pandas as pd; pd.read_csv({read}).{write}"'
-            yield f"this leaves out the rows with empty cells: {command}"
+
+def _read_csv(table, names):
+    delimiter, _, encoding, skip_rows = table.form
+    malformed, done, file = deque(), 0, table.open()
+    text = pa.transcoding_input_stream(pa.input_stream(file, table.codec), encoding, "utf-8")
+
+    def keep(row):
+        cells = next(_rows(row.text, delimiter), [])[: len(table.schema)]
+        reason = f"received '{_show(row.text)}', allowed are {len(table.schema)} cells"
+        malformed.append((row.number - 1 - skip_rows, reason, cells))
+        return "skip"
+
+    # Malformed rows have their numbers only where a single thread reads.
+    read = ReadOptions(use_threads=False, block_size=BLOCK_SIZE, skip_rows=skip_rows)
+    parse = ParseOptions(delimiter=delimiter, newlines_in_values=True, invalid_row_handler=keep)
+    convert = ConvertOptions(default_column_type=pa.string(), include_columns=names)
+    try:
+        for cells in open_csv(pa.PythonFile(_Text(text), "r"), read, parse, convert):
+            first, done, passed = done + 1, done + len(cells), []
+            while malformed and malformed[0][0] <= done + 1:  # The reader is ahead.
+                passed.append(malformed.popleft())
+                done += 1
+            numbers = np.delete(np.arange(first, done + 1), [row[0] - first for row in passed])
+            yield numbers, cells, passed, 100 * file.tell() // (file.size() or 1)
+    except pa.ArrowInvalid as error:
+        if "Empty CSV" not in str(error):  # It is a header without a line end.
+            reason = f"behind row {done}, a row has over 1 MB; perhaps a quote is not closed"
+            raise ValueError(NOT_UNICODE if "UTF8" in str(error) else reason) from error
+    yield np.arange(0), pa.RecordBatch.from_pylist([], table.schema), [*malformed], 100
+
+
+def _explain(column, text):
+    """Return why a cell of a needed column is not allowed."""
+    kind = "a text" if column.is_text else "a finite number"
+    allowed = " or ".join([kind, *map(repr, column.missing)])
+    received = f"column {column.name!r}: received '{_show(text)}'"
+    return f"{received}, allowed is {allowed}{_recognize(text)}"
+
+
+def _refuse_rows(table, faults):
+    """Say of each column its first row that is wrong, and why, in the order of these rows."""
+    parts = []
+    for n, (row, counts) in sorted(faults.items(), key=lambda fault: fault[1][0]):
+        text, n_wrong = next(iter(counts)), counts.total()
+        reason = text if n < 0 else _explain(table.columns[n], text)
+        parts.append(f"row {row}: {reason}" + f" (in {n_wrong} rows)" * (n_wrong > 1))
+    parts[5:] = [f"and {len(parts) - 5} more columns"] * (len(parts) > 5)
+    parts += _hints(table, {n: {*counts} for n, (_, counts) in faults.items() if n >= 0})
+    table.refuse(f"{table.data}, {'; '.join(parts)}")
+
+
+def _hints(table, wrong):
+    """Yield what helps against wrong cells; `wrong` has the texts of each column at fault."""
+    # A word has a letter that no digit stands before: 5g is none.
+    texts, word = set().union(*wrong.values()), r"(?<!\d)[^\W\d_]"
+    empty = {text for text in texts if re.fullmatch(STANDS_FOR_MISSING, text.strip(BLANKS))}
+    if any(re.search(word, text) and not _recognize(text) for text in texts - empty):
+        yield "a column of texts belongs in CATEGORIES in wine/dataset.py"
+    if empty:
+        missing = sorted({*table.columns[0].missing, *(text.strip(BLANKS) for text in empty)})
+        yield f"MISSING = {missing} in wine/dataset.py keeps these rows"
+    if empty and table.form:
+        names = ", ".join(_quote(table.names[n]) for n in wrong if wrong[n] & empty)
+        written = f"sep={table.form.delimiter!r}, encoding={table.form.encoding!r}"
+        read = f"{_quote(table.location)}, {written}, skiprows={table.form.skip_rows}, dtype=str"
+        read += f", na_values={sorted(empty)}, keep_default_na=False, on_bad_lines='skip'"
+        write = f"dropna(subset=[{names}]).to_csv('complete.csv', index=False, {written})"
+        command = f'python -c "import pandas as pd; pd.read_csv({read}).{write}"'
+        yield f"this leaves out the rows with empty cells: {command}"
 
 
 class _Text:
@@ -336,6 +350,14 @@ class _Text:
         block = self._rest + self._stream.read(size - len(self._rest))
         self._rest = b"\r" if len(block) > 1 and block.endswith(b"\r") else b""
         return block[: len(block) - len(self._rest)]
+
+
+def _members(table):
+    """Return the names of the files in an archive, as far as Python reads it."""
+    if zipfile.is_zipfile(table.open()):
+        return ", ".join(zipfile.ZipFile(table.open()).namelist())
+    with tarfile.open(fileobj=table.open()) as archive:
+        return ", ".join(archive.getnames())
 
 
 def locate(data):
