@@ -3,7 +3,6 @@
 import collections
 import io
 import sys
-from typing import NamedTuple
 
 from sklearn.base import is_classifier
 from sklearn.compose import ColumnTransformer, make_column_selector
@@ -46,30 +45,13 @@ MAX_LABELS = 100
 MAX_ONE_HOT = 40  # A column of more texts becomes one number: their mean target.
 
 
-class Split(NamedTuple):
-    """A table split for training and testing.
-
-    Attributes
-    ----------
-    X_train, X_test : DataFrame, shapes (n_train, n_features) and (n_test, n_features)
-        The features as they were measured: float64, or texts.
-    y_train, y_test : Series, shapes (n_train,) and (n_test,)
-        What is to be predicted: numbers, or texts.
-    groups : Series of uint64, with the index of the table
-        The group of each row, as `hash_groups` returns it.
-    unseen : ndarray of bool, shape (n_test,)
-        True for each test row that `find_unseen` finds beside the training rows.
-    params : dict
-        The parameters of the split, named so that no estimator has the same.
-    """
-
-    X_train: pd.DataFrame
-    X_test: pd.DataFrame
-    y_train: pd.Series
-    y_test: pd.Series
-    groups: pd.Series
-    unseen: np.ndarray
-    params: dict
+# A table split for training and testing. X_train, X_test: DataFrames of the features as they were
+# measured, float64 or texts, shapes (n_train, n_features) and (n_test, n_features). y_train,
+# y_test: Series of what is to be predicted, numbers or texts. groups: a Series with the group of
+# each row of the table, as `hash_groups` returns it. unseen: an ndarray of bool, True for each test
+# row that `find_unseen` finds beside the training rows. params: a dict of the split's parameters,
+# named so that no estimator has the same.
+Split = collections.namedtuple("Split", "X_train X_test y_train y_test groups unseen params")
 
 
 def count(n, kind=""):

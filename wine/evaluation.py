@@ -30,6 +30,15 @@ Metric = collections.namedtuple("Metric", "name ascending scoring")
 # Training rows, divided for a cross-validation: the features X and the target y of all training
 # rows, or of a sample of them, and for each fold the positions to fit on and those to judge by.
 Folds = collections.namedtuple("Folds", "X y rows")
+# How good an estimator is: by folds to choose it by, on the test set to report. scores: a DataFrame
+# with a row for each metric that `compute` returns, and four columns. cv is the mean over the folds
+# of the training set, or NaN without a cross-validation. test is computed on the whole test set,
+# unseen on the different test rows without an identical copy in the training set; it is NaN if
+# fewer than two different values are left, as the metrics are not defined then. baseline is the
+# metric of a model that always predicts the mean or the majority of the training set, on the unseen
+# rows; if these have no metrics, on the whole test set. predicted: what `predict` returns for the
+# rows "test" and, if they have metrics, "unseen". cv: a CrossValidation or None.
+Evaluation = collections.namedtuple("Evaluation", "scores predicted cv")
 
 
 def _steps(estimator):
@@ -256,23 +265,6 @@ def predict(estimator, X, y):
     """
     probabilities = estimator.predict_proba(X) if is_classifier(estimator) else None
     return pd.DataFrame(probabilities, X.index).assign(y=y, y_pred=estimator.predict(X))
-
-
-class Evaluation(NamedTuple):
-    """How good an estimator is: by folds to choose it by, on the test set to report.
-
-    `scores` has a row for each metric that `compute` returns, and four columns. `cv` is the mean
-    over the folds, or NaN without a cross-validation. `test` is computed on the whole test set,
-    `unseen` on the different test rows without an identical copy in the training set; it is NaN if
-    these have fewer than two different values, for which metrics are not defined. `baseline` is of
-    a model that always predicts the mean or the majority of the training set, on the unseen rows,
-    or else on the whole test set. `predicted` is what `predict` returns for the rows of `test` and,
-    if these have metrics, of `unseen`.
-    """
-
-    scores: pd.DataFrame
-    predicted: dict[str, pd.DataFrame]
-    cv: CrossValidation | None
 
 
 def evaluate(estimator, split, cv=None):

@@ -15,7 +15,6 @@ from wine.dataset import NOUN, TARGET, count
 from wine.process import print_text
 from wine.tables import PROJECT
 
-MANY_VALUES = 30  # of a target: more are not counted one by one
 # MLflow's own Share button stores a view in a tag of the experiment with this prefix; the rest of
 # the tag's name is the view's key in the address.
 PREFIX = "mlflow.sharedViewState."
@@ -71,7 +70,7 @@ def _rare(split):
     if "meaning" in split.y_train.attrs:
         return f"of which {y.sum()} are {y.name}"
     counts = y.value_counts()
-    if len(counts) > MANY_VALUES and pd.api.types.is_numeric_dtype(y):
+    if len(counts) > 30 and pd.api.types.is_numeric_dtype(y):
         return f"and for values of {TARGET} outside {y.min():g} to {y.max():g}"
     (first, n_first), (last, n_last) = counts.sort_index().nsmallest(2).sort_index().items()
     rare = f"only {count(n_first)} of {TARGET} {first}, and {n_last} of {TARGET} {last}"

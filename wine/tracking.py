@@ -22,7 +22,6 @@ from wine import UserError
 from wine.tables import locate
 
 TRAINING_ROWS = "training-rows.npy"  # artifact of a training: the hash of each training row
-MAX_SCHEMA = 1_000_000  # letters
 FAIL_FAST = {"MLFLOW_HTTP_REQUEST_TIMEOUT": "8", "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1"}
 
 
@@ -93,7 +92,7 @@ def _dataset(X, y, data, context):
     few = rows.loc[pd.concat([rows.isna().idxmax(), rows.notna().idxmax()]).unique()]
     schema = mlflow.data.from_pandas(few, **options).schema
     # MLflow takes no longer one, so that a table of some 10,000 columns is recorded without it.
-    dataset.schema = schema if len(schema.to_json()) < MAX_SCHEMA else None
+    dataset.schema = schema if len(schema.to_json()) < 1_000_000 else None
     return dataset
 
 
