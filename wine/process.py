@@ -16,6 +16,15 @@ def report_errors():
     The imports take seconds. `run` takes over when they are done.
     """
     sys.excepthook = _report
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN:
+        signal.signal(signal.SIGINT, _end)
+
+
+def _end(signum, frame):
+    """End at once: compiled code may make an ImportError of a KeyboardInterrupt."""
+    print(f"{program()}: interrupted", file=sys.stderr)
+    signal.signal(signum, signal.SIG_DFL)
+    signal.raise_signal(signum)
 
 
 def program():
@@ -24,9 +33,7 @@ def program():
 
 
 def _report(kind, error, traceback):
-    if issubclass(kind, KeyboardInterrupt):
-        print(f"{program()}: interrupted", file=sys.stderr)
-    elif issubclass(kind, ModuleNotFoundError):
+    if issubclass(kind, ModuleNotFoundError):
         hint = "activate the project's environment first"
         print(f"{program()}: {error} in {sys.executable}; {hint}", file=sys.stderr)
     else:
