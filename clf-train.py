@@ -19,7 +19,7 @@ from scipy.stats import randint
 from wine import cli, dataset, evaluation, model, plots, report, tracking
 
 GOOD, TARGET_THRESHOLD = "good", 7  # A wine is good from this quality on.
-PROBABILITY_THRESHOLD = 0.33  # With 0.5, most good wines are missed: docs/costs.rst.
+PROBABILITY_THRESHOLD = 0.33  # With 0.5, most good wines are missed.
 SEARCH = {"n_estimators": randint(40, 201), "max_depth": [8, 12, 16, 20, None]}  # for a sweep
 
 

@@ -7,7 +7,7 @@ python -m extras.ask runs:/<ID>/model 5002
 from wine import process
 
 if __name__ == "__main__":
-    process.report_errors()  # also those of the imports below
+    process.report_errors()  # The imports take seconds, in which Ctrl-C may come.
 
 import contextlib
 import json
@@ -30,8 +30,8 @@ def make_page(model, served):
     estimator, target, score = model.estimator, dataset.TARGET, None
     name, metric = evaluation.name(estimator), evaluation.main_metric(estimator).name
     classes = estimator.classes_.tolist() if len(model.outputs) > 1 else []
-    # The model may be of another store.
-    with contextlib.suppress(mlflow.MlflowException, LookupError):
+    # The model may be of another store, or its dataset too wide for a schema.
+    with contextlib.suppress(mlflow.MlflowException, LookupError, TypeError):
         run = mlflow.get_run(served.metadata.run_id)
         schema = json.loads(run.inputs.dataset_inputs[0].dataset.schema)
         target = schema["mlflow_colspec"][-1]["name"]

@@ -27,31 +27,32 @@ ACTOR += r"machine|device|sensor|wafer|batch|lot|vehicle)[\W_]*(ids?|nr|no|numbe
 Look = collections.namedtuple("Look", "kind why is_number n_values missing")
 
 
-def read(data):
-    """Return a table as texts, and the `Look` of each column that cannot be read."""
-    schema = tables.Table(data, "data", []).schema
+def read(data, target):
+    """Return a table as texts, the target's name in it, and the `Look` of what cannot be read."""
+    opened = tables.Table(data, "target", [tables.Column(target, True)])
+    schema, (target,) = opened.schema, opened.names
     kinds = {field.name: str(field.type) for field in schema}
-    odd = {n for n in kinds if re.match(UNREADABLE, kinds[n]) or schema.names.count(n) > 1}
+    odd = {n for n in kinds if re.search(UNREADABLE, kinds[n]) or schema.names.count(n) > 1}
     columns = [tables.Column(name, True, ("",)) for name in kinds if name not in odd]
     source = tables.Table(data, "data", columns)
     table = source.read()
     if source.form and source.form.delimiter != ",":
         table = table.replace(r"^([+-]?\d*),(\d+)$", r"\1.\2", regex=True)  # decimal commas
-    return table, {name: Look("unreadable", kinds[name], False, 0, set()) for name in odd}
+    return table, target, {name: Look("unreadable", kinds[name], False, 0, set()) for name in odd}
 
 
 def look(column):
     """Return the `Look` of a column of texts."""
     counts = column.value_counts()
-    is_word, is_number = (counts.index.str.fullmatch(each) for each in (WORD, tables.NUMBER))
-    odd = counts[~is_word & ~is_number]
+    are_words, are_numbers = (counts.index.str.fullmatch(p) for p in (WORD, tables.NUMBER))
+    odd = counts[~are_words & ~are_numbers]
     # A few words among many numbers, such as - or unknown, stand for a missing number.
-    is_mostly_numbers = counts[is_number].sum() > 9 * odd.sum()
+    is_mostly_numbers = counts[are_numbers].sum() > 9 * odd.sum()
     if is_mostly_numbers and len(odd) <= 5 and not odd.index.str.contains(r"\d").any():
-        is_word = ~is_number
-    missing = {*counts.index[is_word], *([""] if column.isna().any() else [])}
-    values, is_number = pd.Series(counts.index[~is_word]), bool(is_number[~is_word].all())
-    n, n_rows = len(values), counts[~is_word].sum()
+        are_words = ~are_numbers
+    missing = {*counts.index[are_words], *([""] if column.isna().any() else [])}
+    values, is_number = pd.Series(counts.index[~are_words]), bool(are_numbers[~are_words].all())
+    n, n_rows = len(values), counts[~are_words].sum()
     named = {p: re.fullmatch(p, column.name) is not None for p in (ID, TIME, ACTOR)}
     numbers = pd.to_numeric(column, errors="coerce").dropna()
     rises, repeats = is_number and numbers.is_monotonic_increasing, n < 0.95 * n_rows

@@ -26,14 +26,13 @@ BLOCK = r"(?ms)^NOUN = .*?(?=^HAS_LABELS = )"
 
 def propose(data, target):
     """Return the declarations, what they leave out, lines that explain them, and the features."""
-    table, looks = columns.read(data)
-    if target not in table:
-        raise UserError(f"target: received {target!r}, allowed are {', '.join(table)}"[:300])
+    table, target, looks = columns.read(data, target)
     names = progress(table, table.shape[1], "columns") if table.size > 2e6 else table
     looks |= {name: columns.look(table[name]) for name in names}
     own = looks.pop(target)
     has_labels = own.n_values == 2 or not own.is_number
-    if has_labels and (own.n_values > dataset.MAX_LABELS or own.kind in ("date", columns.AMOUNTS)):
+    are_no_labels = own.n_values > dataset.MAX_LABELS or own.kind in ("date", columns.AMOUNTS)
+    if table[target].nunique() < 2 or has_labels and are_no_labels:
         allowed = f"allowed are numbers, or from 2 to {dataset.MAX_LABELS} texts"
         raise UserError(f"target: received {target!r}, {own.kind}, {own.why}, {allowed}")
     unknown = own.missing if own.is_number else own.missing & {""}  # None may be a label.
@@ -58,6 +57,9 @@ def propose(data, target):
     for word in sorted(missing):
         of = [name for name in features if word in looks[name].missing]
         said.append(f"found: {word!r} is a missing value, in {', '.join(of[:9]) or target}")
+    if lost := missing.intersection(table[target]) - unknown:
+        rename = "is a missing value elsewhere: give the label another name"
+        said.append(f"decide: {min(lost)!r} in {target} {rename}")
     # As texts, MLflow refuses them in CSV, where it reads numbers.
     if codes := [name for name in features if looks[name].kind == "code"]:
         said.append(f"found: codes that are numbers, and taken as such: {', '.join(codes[:9])}")
@@ -116,7 +118,8 @@ def main():
     parser.require("target", str, "name of the column to predict")
     data, target = parser.read([each for each in sys.argv[1:] if each not in flags]).values()
     declarations, left_out, said, X = propose(data, target)
-    entry_point = "classifier" if target in declarations["CATEGORIES"] else "boosting"
+    has_labels = declarations["TARGET"] in declarations["CATEGORIES"]
+    entry_point = "classifier" if has_labels else "boosting"
     lines = block(declarations, left_out)
     if "--copy" in flags:
         copies.make(declarations["DATA"], lines, entry_point)

@@ -63,6 +63,8 @@ def load(uri, parameter="model"):
         missing, model_id = tuple(metadata.get(MISSING, ())), None
         with contextlib.suppress(mlflow.MlflowException):  # A folder may come from another store.
             model_id = mlflow.get_logged_model(described.model_id).model_id
+        if [*getattr(estimator, "feature_names_in_", ())] != [*columns]:
+            raise ValueError("it was not fitted on the columns that it names")
         outputs, deciles = _name_outputs(estimator), metadata.get(DECILES, {})
         return Model(uri, model_id, [*columns], texts, missing, estimator, outputs, deciles)
     except Exception as error:  # MLflow, its storage clients and skops raise errors of any kind.
@@ -100,7 +102,10 @@ def predict(model, X):
     """
     estimator, outputs = model.estimator, model.outputs
     if outputs == ["prediction"]:
-        return {"prediction": estimator.predict(X)}
+        predicted = estimator.predict(X)
+        if predicted.ndim > 1:
+            raise UserError(f"model: {model.uri} predicts several values for each row")
+        return {"prediction": predicted}
     probabilities, is_binary = estimator.predict_proba(X), outputs[1] == "probability"
     step = estimator[-1] if hasattr(estimator, "steps") else estimator
     is_fixed = isinstance(step, FixedThresholdClassifier) and step.response_method == "auto"

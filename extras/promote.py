@@ -136,7 +136,7 @@ def main():
     parser.add("force", cli.choice("false", "true"), "false", "promote it in any case?")
     parser.add("data", str, dataset.DATA, "path or URL of the table")
     params = parser.read()
-    if not re.fullmatch(r"[\w.-]+", name := params["name"]):  # It has to fit into an address.
+    if not re.fullmatch(r"\w[\w.-]*", name := params["name"]):  # It has to fit into an address.
         raise UserError(f"name: received {name!r}, allowed are letters, digits, '_', '.' and '-'")
     with tracking.recording():
         version, models = find_champion(name), {"model": load(params["model"])}
@@ -176,7 +176,7 @@ def main():
     if not is_promoted:
         refused = "Not promoted: its gain may be chance, or is none"
         process.print_text(f"{refused}; force=true promotes in any case")
-        sys.exit(3)
+        sys.exit(3)  # docs/promotion.rst names the status.
     forced = "" if is_better else " by force=true"
     before = f", version {version} is the previous one" if version not in (None, promoted) else ""
     process.print_text(

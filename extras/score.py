@@ -7,7 +7,7 @@ python -m extras.score runs:/<ID>/model wines.csv scored.csv
 from wine import process
 
 if __name__ == "__main__":
-    process.report_errors()  # also those of the imports below
+    process.report_errors()  # The imports take seconds, in which Ctrl-C may come.
 
 import functools
 import sys
@@ -77,7 +77,8 @@ def main():
     if params["engine"] == "spark":
         from extras import spark  # It needs pyspark, and Java.
 
-        first, *_ = files = spark.list_files(params["input"])
+        files = spark.list_files(params["input"])
+        first = next(iter(files))
         score = functools.partial(spark.score_files, params["master"], files)
     table = scoring.open_table(first, model, location)
     if form := table.describe():
@@ -93,7 +94,7 @@ def main():
             record(params, model, counts, source, location)
         finally:  # The output is there, also where MLflow cannot record it.
             process.print_text(describe(counts, location))
-    sys.exit(3 if counts.rejected else 0)
+    sys.exit(3 if counts.rejected else 0)  # docs/scoring.rst names the status.
 
 
 if __name__ == "__main__":

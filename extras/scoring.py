@@ -66,8 +66,9 @@ def resolve(output, source, overwrite):
         raise UserError(f"output: received {output!r}, allowed is a path to {', '.join(SUFFIXES)}")
     if not path.parent.is_dir():
         raise UserError(f"output: received {output!r}, there is no folder {path.parent}")
-    if Path(source) in _both(path):
-        raise UserError(f"output: {source} is the input, allowed is another name")
+    place = Path(source.removeprefix("file://")).resolve()
+    if any(place.is_relative_to(each) for each in _both(path)):
+        raise UserError(f"output: {source} is the input, or in {path}; allowed is another name")
     _check_free(path, overwrite)
     return path
 
@@ -83,6 +84,22 @@ def _both(path):
     return path, path.with_name(path.name + REJECTED)
 
 
+def _replace(path, hidden):
+    """Move what is there into the hidden folder, and what was made there to its names."""
+    olds = {name: hidden / f"old {name.name}" for name in _both(path) if name.exists()}
+    try:
+        for name, old in olds.items():
+            name.replace(old)
+        for made, name in zip(_both(hidden / path.name), _both(path), strict=True):
+            if made.exists():
+                made.replace(name)
+    except OSError:  # Windows keeps a file where it is that another program has open.
+        for name, old in olds.items():
+            if old.exists():
+                old.replace(name)
+        raise
+
+
 @contextlib.contextmanager
 def whole(path, overwrite):
     """Give paths in a hidden folder, to which an output and its rejected rows are to be written.
@@ -96,11 +113,7 @@ def whole(path, overwrite):
         yield _both(hidden / path.name)
         with uninterrupted():
             _check_free(path, overwrite)  # Another scoring may have made it meanwhile.
-            for made, name in zip(_both(hidden / path.name), _both(path), strict=True):
-                if name.exists():
-                    name.replace(hidden / f"old {name.name}")
-                if made.exists():
-                    made.replace(name)
+            _replace(path, hidden)
     except (pa.ArrowException, OSError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(f"output: {path} cannot be written: {reason}") from error

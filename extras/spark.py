@@ -106,6 +106,8 @@ def _score(model, schema, form, scored, rejected, file):
     number, (data, name) = file
     try:
         table = scoring.open_table(data, model, scored)
+        if form and table.form:  # The decimal sign may be proved in the first file only.
+            table.form = table.form._replace(decimal=form.decimal)
         if (table.schema, table.form) != (schema, form):
             table.refuse(f"{data} has other columns or types, or another form than the first file")
         ending = next(each for each in scoring.SUFFIXES if scored.name.endswith(each))

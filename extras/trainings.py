@@ -26,8 +26,9 @@ def load(entry_point):
     ['alpha', 'epsilon']
     """
     script = SCRIPTS[entry_point]
+    path = f"{script.replace('.', '/')}.py"
     if importlib.util.find_spec(script) is None:
-        raise UserError(f"{script}.py: no such script stands beside MLproject")
+        raise UserError(f"{path}: no such script stands beside MLproject")
     module = importlib.import_module(script)
     try:  # A distribution such as loguniform(0, 10) fails only when it is drawn from.
         search, build, *_ = [getattr(module, name) for name in NEEDED]
@@ -36,7 +37,7 @@ def load(entry_point):
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         reason = f"{type(error).__name__}: {error}".partition(". ")[0]
         needed = f"needed are {', '.join(NEEDED)}, and a draw from SEARCH as arguments of build"
-        raise UserError(f"{script}.py cannot be searched ({reason}), {needed}") from error
+        raise UserError(f"{path} cannot be searched ({reason}), {needed}") from error
     return module
 
 

@@ -144,11 +144,13 @@ def test_what_is_no_table_says_what_it_is(reason, tmp_path):
 def test_columns_that_are_not_there_once_are_named(tmp_path):
     path = tmp_path / "wines.csv"
     line = refuse(path, PLAIN.replace("pH", "\u200bp H").replace("alcohol", "density"))
-    assert line.startswith("data: column 'density' stands there more than once, column 'pH' is mis")
+    assert line.startswith("data: column 'density' is not the only one of its name, column 'pH' is")
     assert ", \\u200bp H, " in line
-    assert "'pH' stands there mo" in refuse(path, renamed({"pH": "PH", "density": "ph"}))
+    assert "'pH' is not the only one" in refuse(path, renamed({"pH": "PH", "density": "ph"}))
     assert "'910' is missing" in refuse(path, "900,905\n1,2\n", [Column("900"), Column("910")])
-    assert "'a b' stands" in refuse(path, "A b,c\n1,2\n", [Column("a b"), Column("a_b")])
+    assert "'a b' is not the only one" in refuse(
+        path, "A b,c\n1,2\n", [Column("a b"), Column("a_b")]
+    )
 
 
 CELLS = {
@@ -226,6 +228,8 @@ def test_columns_of_parquet(kind, tmp_path):
     batches = [*Table(str(tmp_path / "a"), "input", [Column("x")]).batches()]
     assert [n for batch in batches for n in batch.cells["n"].to_pylist()] == valid
     assert sorted(valid + [row[0] for batch in batches for row in batch.invalid]) == [1, 2, 3, 4]
+    parquet.write_table(pa.table({"x": values[:0]}), tmp_path / "none")
+    assert Table(str(tmp_path / "none"), "input", [Column("x")]).read().shape == (0, 1)
     with pytest.raises(UserError, match="input: column 'list' of .* is list<.*>, not a number"):
         Table(str(tmp_path / "a"), "input", [Column("list")])
 

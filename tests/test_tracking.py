@@ -156,6 +156,15 @@ def test_experiment_that_was_deleted_can_be_restored(run_script, new_store, monk
     assert_one_line_error(run_script("train.py"), "MLflow cannot record: ", restore, status=1)
 
 
+def test_run_that_has_ended_is_refused_and_stays_as_it_is(run_script, new_store, monkeypatch):
+    assert run_script("train.py").status == 0
+    (run,) = runs_of(new_store)
+    monkeypatch.setenv("MLFLOW_RUN_ID", run.info.run_id)
+    said = f"MLFLOW_RUN_ID: received '{run.info.run_id}', a run that is FINISHED, allowed is a run"
+    assert_one_line_error(run_script("train.py", 0.5), said, status=1)
+    assert [each.to_dictionary() for each in runs_of(new_store)] == [run.to_dictionary()]
+
+
 def test_store_in_a_folder_that_was_moved_is_refused_with_what_begins_a_new_one(
     run_script, new_store, tmp_path_factory, monkeypatch
 ):

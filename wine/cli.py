@@ -8,7 +8,7 @@ import sys
 from wine.process import program
 
 
-def finite_float(minimum=-math.inf, maximum=math.inf):
+def finite_float(minimum, maximum=math.inf):
     """Return a converter from text to a finite number; the bounds are allowed themselves.
 
     It raises `argparse.ArgumentTypeError`, like all converters here, which says what is allowed.

@@ -60,6 +60,11 @@ def threshold(estimator):
     return getattr(_steps(estimator)[-1], "threshold", None)
 
 
+def is_linear(estimator):
+    """Tell whether an estimator is a regressor with a coefficient for each column."""
+    return not is_classifier(estimator) and hasattr(final_step(estimator), "coef_")
+
+
 def name(estimator):
     """Return the name of the estimator's class, or of that of a Pipeline's last step."""
     return type(final_step(estimator)).__name__
@@ -325,7 +330,9 @@ def compute(estimator, predicted):
     precision, recall, f1, _ = metrics.precision_recall_fscore_support(y, y_pred, **options)
     return {
         "accuracy": metrics.accuracy_score(y, y_pred),
-        **{"recall": recall, "precision": precision, "f1": f1},
+        "recall": recall,
+        "precision": precision,
+        "f1": f1,
         "roc_auc": _one_against_rest(metrics.roc_auc_score, estimator, y, probabilities),
         "average_precision": average_precision(estimator, y, probabilities),
         "brier": metrics.brier_score_loss(y, probabilities, labels=estimator.classes_),

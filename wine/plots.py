@@ -61,7 +61,7 @@ def training(estimator, split, result):
         if result.cv:
             ax = new_plot("threshold.png", f"threshold, by {evaluation.describe_folds(split)}")
             _draw_threshold(ax, estimator, result.cv.score_thresholds())
-    if not is_classifier(estimator) and hasattr(evaluation.final_step(estimator), "coef_"):
+    if evaluation.is_linear(estimator):
         ax = new_plot("effects.png", "effect of one standard deviation")
         _draw_effects(ax, estimator, split)
     else:
@@ -115,7 +115,7 @@ def _draw_calibration(ax, subsets, target):
     x, shares, counts = bins[1].mean(), bins["y"].mean(), bins["y"].agg(["sum", "size"])
     ends = [binomtest(*each).proportion_ci(method="wilson") for each in counts.to_numpy()]
     errors = np.abs(np.transpose(ends) - shares.to_numpy())
-    label = f"{count(len(rows), kind)} in bins of so many, 95 % intervals"
+    label = f"{count(len(rows), kind)} in bins, their numbers and 95 % intervals"
     ax.errorbar(x, shares, errors, fmt="s-", color=COLORS[kind], label=label)
     for n, *position in zip(counts["size"], x, shares, strict=True):
         ax.annotate(f" {n:,}", position, va="top")

@@ -85,9 +85,8 @@ def print_summary(estimator, params, split, result):
     """
     view = _store_trainings(estimator, params)
     model = f"-m runs:/{mlflow.active_run().info.run_id}/model --env-manager local"
-    has_coef = hasattr(evaluation.final_step(estimator), "coef_")
-    is_linear = has_coef and not is_classifier(estimator)
-    sliders = f"\nAsk the model by sliders:\n\n{artifact_url('ask.html')}\n" if is_linear else ""
+    sliders = f"\nAsk the model by sliders:\n\n{artifact_url('ask.html')}\n"
+    sliders = sliders if evaluation.is_linear(estimator) else ""
     scores = result.scores["unseen"].filter(["r2", "average_precision"])
     for metric, score in scores[scores > 0.999].items():
         leak = f"{metric} is {score:.4f} on unseen {NOUN}s: a column may hold the answer"
@@ -199,7 +198,7 @@ def store_view(key, search, metrics, params, ascending):
         What `runs_url` takes to open the view; empty if it cannot be stored.
     """
     columns = [*(f"metrics.`{each}`" for each in metrics), *(f"params.`{each}`" for each in params)]
-    section = {"uuid": "charts", "name": "Charts", "display": True, "columns": 1}
+    section = {"uuid": "charts", "name": "Charts", "display": True, "columns": 1, "cardHeight": 250}
     chart = {"metricSectionId": "charts", "runsCountToCompare": 100, "deleted": False}
     parallel = {"type": "PARALLEL", "uuid": "parallel", "showAllRuns": True}
     parallel |= {"selectedParams": params, "selectedMetrics": metrics}
@@ -209,7 +208,7 @@ def store_view(key, search, metrics, params, ascending):
         "searchFilter": search,
         "orderByKey": columns[0],
         "orderByAsc": ascending,
-        "compareRunSections": [section | {"cardHeight": 250}],  # pixels
+        "compareRunSections": [section],
         "compareRunCharts": [chart | parallel, chart | bars],
         "runsHiddenMode": "SHOWALL",  # Charts would draw only the first ten runs.
     }

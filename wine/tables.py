@@ -61,7 +61,6 @@ OTHER_FILES = {  # what a file that is no table begins with; what it is; what he
     r"[^,;|\n]*\n[^,;|\t\n]* [\d.+-]+ +[\d.+-]+": ("separated by blanks", "put commas there"),
     r'([^\n]*[,;\t|])?("?-?[\d.][\d.,e-]*"?[,;\t|\r\n]){2}': ("without a header", "add names"),
 }
-FOUND = ("is missing", "stands there more than once")  # a column that is not there once
 NOT_UNICODE = "some text is not UTF-8; save the file as 'CSV UTF-8'"
 csv.field_size_limit(2**31 - 1)  # A quote that is never closed makes a cell of what follows it.
 
@@ -151,10 +150,14 @@ class Table:
         """Return the positions of the needed columns, by their names."""
         found = [*zip(self.columns, _find(self.schema.names, self.columns), strict=True)]
         taken = Counter(position for _, at in found for position in at)
-        if wrong := [(each, at) for each, at in found if [taken[n] for n in at] != [1]]:
-            said = ", ".join(f"column {each.name!r} {FOUND[bool(at)]}" for each, at in wrong[:5])
+        faults = []
+        for column, at in found:
+            if len(at) != 1 or taken[at[0]] > 1:
+                fault = "is not the only one of its name" if at else "is missing"
+                faults.append(f"column {column.name!r} {fault}")
+        if faults:
             received = _show(", ".join(self.schema.names))
-            self.refuse(f"{said} in {self.data}; received {received}")
+            self.refuse(f"{', '.join(faults[:5])} in {self.data}; received {received}")
         for column, (position,) in found:
             kind = self.schema.types[position]
             if not (column.is_text or is_text(kind) or re.match(NUMBER_TYPES, str(kind))):
@@ -261,6 +264,7 @@ def _read_parquet(table, names):
     for cells in file.iter_batches(columns=names):
         first, done = done + 1, done + len(cells)
         yield np.arange(first, done + 1), cells, [], 100 * done // file.metadata.num_rows
+    yield np.arange(0), pa.RecordBatch.from_pylist([], table.schema), [], 100
 
 
 def _read_csv(table, names):
@@ -308,7 +312,8 @@ def _refuse_rows(table, faults):
         text, n_wrong = next(iter(counts)), counts.total()
         reason = text if n < 0 else _explain(table.columns[n], text)
         parts.append(f"row {row}: {reason}" + f" (in {n_wrong} rows)" * (n_wrong > 1))
-    parts[5:] = [f"and {len(parts) - 5} more columns"] * (len(parts) > 5)
+    if len(parts) > 5:
+        parts[5:] = [f"and {len(parts) - 5} more columns"]
     parts += _hints(table, {n: {*counts} for n, (_, counts) in faults.items() if n >= 0})
     table.refuse(f"{table.data}, {'; '.join(parts)}")
 
@@ -324,10 +329,14 @@ def _hints(table, wrong):
         missing = sorted({*table.columns[0].missing, *(text.strip(BLANKS) for text in empty)})
         yield f"MISSING = {missing} in wine/dataset.py keeps these rows"
     if empty and table.form:
-        names = ", ".join(_quote(table.names[n]) for n in wrong if wrong[n] & empty)
-        written = f"sep={table.form.delimiter!r}, encoding={table.form.encoding!r}"
-        read = f"{_quote(table.location)}, {written}, skiprows={table.form.skip_rows}, dtype=str"
-        read += f", na_values={sorted(empty)}, keep_default_na=False, on_bad_lines='skip'"
+        form, names = (
+            table.form,
+            ", ".join(_quote(table.names[n]) for n in wrong if wrong[n] & empty),
+        )
+        written = f"sep={form.delimiter!r}, encoding={form.encoding!r}"
+        read = f"{_quote(table.location)}, {written}, compression={table.codec!r}"
+        read += f", skiprows={form.skip_rows}, dtype=str, na_values={sorted(empty)}"
+        read += ", keep_default_na=False, on_bad_lines='skip'"
         write = f"dropna(subset=[{names}]).to_csv('complete.csv', index=False, {written})"
         command = f'python -c "import pandas as pd; pd.read_csv({read}).{write}"'
         yield f"this leaves out the rows with empty cells: {command}"

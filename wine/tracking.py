@@ -59,8 +59,11 @@ def run_name(name):
     """
     if not (run_id := os.environ.get("MLFLOW_RUN_ID")):
         return name
-    given = mlflow.get_run(run_id).info.run_name
-    return name if re.fullmatch(r"[a-z]+-[a-z]+-\d+", given) else None
+    info = mlflow.get_run(run_id).info
+    if info.status not in ("RUNNING", "SCHEDULED"):  # It would get another model's metrics.
+        received = f"received {run_id!r}, a run that is {info.status}"
+        raise UserError(f"MLFLOW_RUN_ID: {received}, allowed is a run that has not ended")
+    return name if re.fullmatch(r"[a-z]+-[a-z]+-\d+", info.run_name) else None
 
 
 def new_params(params):

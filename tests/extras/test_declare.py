@@ -80,9 +80,15 @@ def test_target_decides_the_entry_point_and_its_oddities_are_said(tmp_path):
     assert "5 whole numbers" in propose(tmp_path, "y", y=[n % 5 for n in range(N)])[2]
     same, *_ = propose(tmp_path, "y", x=[n % 3 for n in range(N)], y=NUMBERS)
     assert same["IDENTICAL_ROWS_ARE_COPIES"] is False
-    for target, said in (("z", "allowed are x, when"), ("when", "date, 400 different values")):
-        with pytest.raises(UserError, match=f"target: received '{target}', {said}"):
-            propose(tmp_path, target, when=DAYS)
+    columns = {"when": DAYS, "same": ["x"] * N, "mark": ["a", "b", "None", "b"] * (N // 4)}
+    unfit = {"z": "is missing in", "when": "date, 400 different", "same": "constant, 1 different"}
+    for target, said in unfit.items():
+        with pytest.raises(UserError, match=f"target: .*'{target}',? {said}"):
+            propose(tmp_path, target, **columns)
+    labels = ["None", *"ab" * (N // 2)][:N]
+    assert (
+        "'None' in y is a missing value elsewhere" in propose(tmp_path, "y", y=labels, **columns)[2]
+    )
 
 
 @pytest.fixture

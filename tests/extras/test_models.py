@@ -72,6 +72,9 @@ def test_unfit_model_is_refused():
     shutil.rmtree("saved")
     save(LinearRegression(), signature=infer_signature(X.to_numpy()))
     assert_refused("it does not name its columns")
+    shutil.rmtree("saved")
+    save(LinearRegression(), signature=infer_signature(X[X.columns[::-1]]))
+    assert_refused("it was not fitted on the columns that it names")
 
 
 class Hostile(LinearRegression):
@@ -90,7 +93,7 @@ def test_pickled_model_is_refused_before_its_code_runs(form, monkeypatch):
     assert_refused(SETTING)
     assert not pathlib.Path("ran").exists()
     monkeypatch.setenv(SETTING, "true")
-    assert_refused("NoneType")  # what it has become
+    assert_refused("it was not fitted on the columns")  # It has become None.
     assert pathlib.Path("ran").exists()
 
 

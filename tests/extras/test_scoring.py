@@ -196,12 +196,16 @@ def test_output_that_cannot_be_made_is_refused():
     for name in ("wines.csv", "b.csv.rejected.csv", "a.csv.rejected.csv"):
         write(name, MEASURED[:3])
     os.symlink("wines.csv", "linked.csv")
+    os.mkdir("d.csv")
+    write("d.csv/wines.csv", MEASURED[:3])
     for output, source, overwrite, reason in (
         ("scored.xlsx", "wines.csv", False, "received 'scored.xlsx', allowed is a path to .csv"),
         ("s3://x/a.csv", "wines.csv", False, "received 's3://x/a.csv', allowed is a path to .csv"),
         ("none/a.csv", "wines.csv", False, "received 'none/a.csv', there is no folder"),
-        ("linked.csv", "wines.csv", True, "wines.csv is the input, allowed is another name"),
-        ("a.csv", "a.csv.rejected.csv", True, "a.csv.rejected.csv is the input, allowed is"),
+        ("linked.csv", "wines.csv", True, "wines.csv is the input, or in "),
+        ("a.csv", "a.csv.rejected.csv", True, "a.csv.rejected.csv is the input, or in "),
+        ("wines.csv", Path("wines.csv").absolute().as_uri(), True, "wines.csv is the input, or"),
+        ("d.csv", "d.csv/wines.csv", True, "d.csv; allowed is another name"),
         ("b.csv", "wines.csv", False, "b.csv.rejected.csv is there already; overwrite=true"),
     ):
         with pytest.raises(UserError, match="^output: ") as caught:
