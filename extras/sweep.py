@@ -126,11 +126,8 @@ def main():
         best = evaluated[score].astype(float).agg("idxmin" if metric.ascending else "idxmax")
         mlflow.log_figure(figures.candidates(evaluated, names, metric, best), "candidates.png")
         columns, n_failed = [score, f"{score}_std"], table["error"].count()
-        scores = (
-            "{:.4f} ±{:.4f}".format(*table.loc[n, columns])
-            for n in (best, 0)
-            if n in evaluated.index
-        )
+        shown = [n for n in (best, 0) if n in evaluated.index]
+        scores = ("{:.4f} ±{:.4f}".format(*table.loc[n, columns]) for n in shown)
         failed = f"; {n_failed} failed: see candidates.csv" if n_failed else ""
         process.print_text(
             f"Best of {len(evaluated)} candidates by {evaluation.describe_folds(split)}: "

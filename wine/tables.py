@@ -300,9 +300,8 @@ def _read_csv(table, names):
 def _explain(column, text):
     """Return why a cell of a needed column is not allowed."""
     kind = "a text" if column.is_text else "a finite number"
-    allowed = " or ".join([kind, *map(repr, column.missing)])
-    received = f"column {column.name!r}: received '{_show(text)}'"
-    return f"{received}, allowed is {allowed}{_recognize(text)}"
+    allowed = " or ".join([kind, *map(repr, column.missing)]) + _recognize(text)
+    return f"column {column.name!r}: received '{_show(text)}', allowed is {allowed}"
 
 
 def _refuse_rows(table, faults):
@@ -329,10 +328,8 @@ def _hints(table, wrong):
         missing = sorted({*table.columns[0].missing, *(text.strip(BLANKS) for text in empty)})
         yield f"MISSING = {missing} in wine/dataset.py keeps these rows"
     if empty and table.form:
-        form, names = (
-            table.form,
-            ", ".join(_quote(table.names[n]) for n in wrong if wrong[n] & empty),
-        )
+        form = table.form
+        names = ", ".join(_quote(table.names[n]) for n in wrong if wrong[n] & empty)
         written = f"sep={form.delimiter!r}, encoding={form.encoding!r}"
         read = f"{_quote(table.location)}, {written}, compression={table.codec!r}"
         read += f", skiprows={form.skip_rows}, dtype=str, na_values={sorted(empty)}"
