@@ -267,7 +267,10 @@ def _writer(path, table, model):
 
 
 def _csv_writer(file, delimiter):
-    """Return a function that writes a row of CSV; Python quotes a CR only if it ends lines."""
+    """Return a function that writes a row of CSV, in lines that end with LF.
+
+    Python's writer quotes a CR inside a cell only where its own lines end with one.
+    """
     lines = types.SimpleNamespace(write=lambda line: file.write(f"{line[:-2]}\n".encode()))
     return csv.writer(lines, delimiter=delimiter, lineterminator="\r\n").writerow
 

@@ -200,12 +200,9 @@ def _experiment():
 
 @contextlib.contextmanager
 def one_line_errors(what):
-    """Make one line, which begins with what failed, of an error inside MLflow or its database.
+    """Raise a `UserError` of one line for an error of MLflow's, its database or its files.
 
-    Raises
-    ------
-    UserError
-        In place of that error; others pass.
+    The line begins with what failed. Other errors pass.
     """
     try:
         yield
