@@ -68,9 +68,10 @@ def load_hashes(model, parameter, task):
     model of another task is refused, and one whose rows nobody knows.
     """
     said = f"{parameter}: {model.uri}"
-    received = model.columns, np.asarray(getattr(model.estimator, "classes_", [])).tolist()
-    if received != task:
-        raise UserError(f"{said} has the columns and classes {received}, allowed are {task}")
+    own = model.columns, np.asarray(getattr(model.estimator, "classes_", [])).tolist()
+    for kind, received, allowed in zip(("columns", "classes"), own, task, strict=True):
+        if received != allowed:
+            raise UserError(f"{said} has the {kind} {received}, allowed are {allowed}")
     try:  # The model, its run or the artifact may be deleted, or in another store.
         run_id = mlflow.get_logged_model(model.model_id).source_run_id
         file = f"runs:/{run_id}/{tracking.TRAINING_ROWS}"
@@ -95,9 +96,9 @@ def load_unseen(models, data):
     unseen = dataset.find_unseen(split.groups[X.index], seen)
     X, y = X[unseen], y[unseen]
     if len(y) < MIN_ROWS or y.nunique() == 1:
-        received = f"{dataset.count(len(y), 'unseen')}, {y.nunique()} different {y.name}"
-        allowed = f"{MIN_ROWS} different ones or more, with two different {y.name} or more"
-        raise UserError(f"data: received {received}, in {data}, allowed are {allowed}")
+        received = f"{dataset.count(len(y), 'unseen')} with {y.nunique()} values of {y.name}"
+        allowed = f"{MIN_ROWS} or more, with two values or more"
+        raise UserError(f"data: received {received} in {data}, allowed are {allowed}")
     return split._replace(X_test=X, y_test=y)
 
 
