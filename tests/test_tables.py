@@ -223,11 +223,13 @@ KINDS = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_columns_of_parquet(kind, tmp_path):
     values, valid = KINDS[kind]
-    table = pa.table({"x": values, "list": [["a"]] * 4, "n": [1, 2, 3, 4]})
-    parquet.write_table(table, tmp_path / "a")
+    table = {"x": values, "list": [["a"]] * 4, "n": [1, 2, 3, 4], "f": [7.0] * 4, "b": [True] * 4}
+    parquet.write_table(pa.table(table), tmp_path / "a")
     batches = [*Table(str(tmp_path / "a"), "input", [Column("x")]).batches()]
     assert [n for batch in batches for n in batch.cells["n"].to_pylist()] == valid
-    assert sorted(valid + [row[0] for batch in batches for row in batch.invalid]) == [1, 2, 3, 4]
+    invalid = [row for batch in batches for row in batch.invalid]
+    assert sorted(valid + [row[0] for row in invalid]) == [1, 2, 3, 4]
+    assert all(row[2][3:] == ["7", "true"] for row in invalid)  # as CSV shows them
     parquet.write_table(pa.table({"x": values[:0]}), tmp_path / "none")
     assert Table(str(tmp_path / "none"), "input", [Column("x")]).read().shape == (0, 1)
     with pytest.raises(UserError, match="input: column 'list' of .* is list<.*>, not a number"):

@@ -451,6 +451,9 @@ def _convert(cells, column, form):
 
 def _to_texts(column):
     """Return the cells of a column as a CSV file shows them."""
+    # Lists and the like have no text.
+    with contextlib.suppress(pa.ArrowNotImplementedError, pa.ArrowInvalid):
+        column = pc.cast(column, pa.string())
     return ["" if cell is None else str(cell) for cell in column.to_pylist()]
 
 
