@@ -2,6 +2,7 @@
 
 import contextlib
 import csv
+import gc
 import gzip
 import http.server
 import io
@@ -213,7 +214,7 @@ def test_missing_values_only_where_they_are_declared(tmp_path):
 
 
 KINDS = {
-    "whole numbers": (pa.array([3, 2**62, None, None]), [1, 2]),
+    "whole numbers": (pa.array([3, 2**53 - 1, 2**53, None]), [1, 2]),
     "floats": (pa.array([3.5, float("nan"), float("inf"), 1e39], pa.float32()), [1]),
     "texts": (pa.array(["3", "\xa03 ", "1_0", None]), [1, 2]),
     "dictionary": (pa.array(["3", "3", "x", "x"]).dictionary_encode(), [1, 2]),
@@ -292,6 +293,7 @@ def test_table_of_a_web_server(tmp_path, monkeypatch):
         threading.Thread(target=server.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{server.server_port}/"
         assert len(Table(address, "data", NEEDED).read()) == 200
+        gc.collect()  # Arrow's reader and the function that keeps malformed rows know each other.
         assert not [*tmp_path.iterdir()]
         for place, reason in {"cut": "got only .* out of .* bytes", "none": "404"}.items():
             with pytest.raises(UserError, match=f"{address}{place} cannot be read: .*{reason}"):

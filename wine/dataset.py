@@ -280,8 +280,7 @@ def split_table(table, y=None, *, test_size=0.25, random_state=40):
         train, test = next(GroupShuffleSplit(1, **options).split(positions, groups=groups))
     else:
         train, test = train_test_split(positions, shuffle=not TIME, **options)
-    known = y.iloc[test].isin(y.iloc[train]).to_numpy()
-    if HAS_LABELS and not known.all():
+    if HAS_LABELS and not (known := y.iloc[test].isin(y.iloc[train]).to_numpy()).all():
         why = f"whose {TARGET} no training row has, for instance {y.iloc[test[~known][0]]!r}"
         print(f"data: {count((~known).sum(), 'test')} left out, {why}", file=sys.stderr)
         test = test[known]

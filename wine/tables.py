@@ -428,6 +428,7 @@ def _fold(name):
 
 def _convert(cells, column, form):
     """Return the values of a column, NaN where a cell is none, and which cells are not allowed."""
+    limit = MAX_INTEGER if pa.types.is_integer(cells.type) else MAX_NUMBER
     missing = np.array(pc.is_null(cells, nan_is_null=True)) & bool(column.missing)
     if column.is_text or is_text(cells.type):
         cells = pc.cast(cells, pa.string())
@@ -446,7 +447,7 @@ def _convert(cells, column, form):
             cells = pc.replace_substring(pc.utf8_trim(cells, BLANKS), "\u2212", "-")
             cells = pc.if_else(pc.match_substring_regex(cells, f"^({NUMBER})$"), cells, None)
     values = pc.cast(cells, pa.float64(), safe=False).to_numpy(zero_copy_only=False)
-    return values, ~(missing | (np.abs(values) <= MAX_NUMBER))
+    return values, ~(missing | (np.abs(values) <= limit))
 
 
 def _to_texts(column):

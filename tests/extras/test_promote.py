@@ -199,6 +199,13 @@ def test_model_whose_rows_nobody_knows_is_refused_even_by_force(
     assert aliases(store) == {"champion": 1}
 
 
+@pytest.mark.parametrize("name", ["a/b", "..", "a b", "'"])
+def test_name_that_fits_into_no_address_is_refused(run_promote, model_uris, store, name):
+    refused = run_promote(model_uris["main"], name=name)
+    assert_one_line_error(refused, f"name: received {name!r}, allowed are letters", status=1)
+    assert client_of(store).search_registered_models() == []
+
+
 def test_model_of_another_task_is_refused(store, model_uris):
     with tracking_in(store):
         model = promote.load(model_uris["classifier"])

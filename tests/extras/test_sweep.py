@@ -1,6 +1,7 @@
 """A sweep: its candidates, how they are evaluated, and what it leaves in the store."""
 
 import importlib
+import multiprocessing
 import os
 import re
 import signal
@@ -119,18 +120,28 @@ def test_sweep_ends_where_there_are_no_more_candidates(run_script, new_store, mo
     assert drawn == {(1.1, 99), (1.1, 100), (1.35, 99), (1.35, 100)}
 
 
+@pytest.fixture
+def when_a_trial_begins(monkeypatch):
+    """Return a function that lets another one be called when the run of the trial 3 is there."""
+
+    def arrange(action):
+        create_run = mlflow.MlflowClient.create_run
+
+        def create(client, experiment_id, start_time=None, tags=None, run_name=None):
+            run = create_run(client, experiment_id, start_time, tags, run_name)
+            if (tags or {}).get("trial") == 3:
+                action()
+            return run
+
+        monkeypatch.setattr(mlflow.MlflowClient, "create_run", create)
+
+    return arrange
+
+
 def test_interrupted_while_a_trial_is_logged_the_trial_is_finished(
-    run_script, new_store, monkeypatch
+    run_script, new_store, when_a_trial_begins
 ):
-    create_run = mlflow.MlflowClient.create_run
-
-    def create(client, experiment_id, start_time=None, tags=None, run_name=None):
-        run = create_run(client, experiment_id, start_time, tags, run_name)
-        if (tags or {}).get("trial") == 3:
-            os.kill(os.getpid(), signal.SIGTERM)
-        return run
-
-    monkeypatch.setattr(mlflow.MlflowClient, "create_run", create)
+    when_a_trial_begins(lambda: os.kill(os.getpid(), signal.SIGTERM))
     result = run_script("extras.sweep", "main", 200)
     parent, children = sweep_in(new_store)
     kept = f"sweep.py: interrupted; {len(children)} of 200 candidates are recorded\n"
@@ -140,6 +151,22 @@ def test_interrupted_while_a_trial_is_logged_the_trial_is_finished(
     assert "3" in {run.data.tags["trial"] for run in children}
     assert len(children) == len(candidates(new_store))
     assert models_of(new_store) == []
+
+
+def test_killed_process_ends_the_sweep_in_one_line(run_script, new_store, when_a_trial_begins):
+    def kill_all():
+        for child in multiprocessing.active_children():
+            os.kill(child.pid, signal.SIGKILL)
+
+    when_a_trial_begins(kill_all)
+    result = run_script("extras.sweep", "main", 200, 42, 2)
+    said = "sweep.py: jobs: a process was killed, as happens when the memory is full; fewer than 2 "
+    assert (result.status, result.err.count(said)) == (1, 1)
+    assert "Traceback" not in result.err
+    parent, children = sweep_in(new_store)
+    assert parent.info.status == "FAILED"
+    assert {run.info.status for run in children} == {"FINISHED"}
+    assert len(children) == len(candidates(new_store)) >= 1
 
 
 def test_sweep_without_a_standard_error_ends_well(run_script, new_store, monkeypatch):
@@ -172,6 +199,25 @@ def test_candidate_that_fails_is_said_and_the_others_go_on(run_script, new_store
     assert f"Best of {8 - len(failed)} candidates" in result.out
     assert f"; {len(failed)} failed: see candidates.csv\n" in result.out
     assert candidates(new_store)["error"].notna().sum() == len(failed)
+
+
+@pytest.mark.parametrize("n_candidates", [2, 4])
+def test_defaults_that_fail_are_not_compared(run_script, new_store, monkeypatch, n_candidates):
+    script = importlib.import_module("train")
+    defaults = {"alpha": 1.0, "l1_ratio": 7.0, "data": "wine-quality.csv"}  # too high a ratio
+    monkeypatch.setattr(script, "read_params", lambda argv: defaults)
+    monkeypatch.setitem(script.SEARCH, "l1_ratio", [8, 9, 0.5, 0.1][:n_candidates])
+    result = run_script("extras.sweep", "main", 30)
+    _, children = sweep_in(new_store)
+    assert len(children) == 30
+    if n_candidates == 2:
+        assert result.status == 1
+        assert "sweep.py: model: no candidate could be fitted: " in result.err
+        assert {run.info.status for run in children} == {"FAILED"}
+        assert models_of(new_store) == []
+    else:
+        assert result.status == 0, result.err
+        assert re.match(r"Best of \d+ candidates by .*: rmse 0\.\d{4} ±0\.\d{4}; \d+ f", result.out)
 
 
 def test_table_too_small_for_the_folds_is_refused(run_script, tmp_path):

@@ -39,3 +39,10 @@ def test_script_that_does_not_fit_is_refused_in_one_line(change, said, tmp_path,
     with pytest.raises(UserError, match="^faulty-train.py[^\n]*$") as raised:
         trainings.load("faulty")
     assert said in str(raised.value)
+
+
+@pytest.mark.parametrize(("script", "path"), [("none", "none.py"), ("extras.no", "extras/no.py")])
+def test_script_that_is_not_there_is_refused(script, path, monkeypatch):
+    monkeypatch.setitem(trainings.SCRIPTS, "faulty", script)
+    with pytest.raises(UserError, match=f"^{path}: no such script stands beside MLproject$"):
+        trainings.load("faulty")
