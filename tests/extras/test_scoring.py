@@ -228,3 +228,22 @@ def test_output_replaces_that_of_before_and_its_rejects(tmp_path):
             assert n or all(name.startswith(".") for name in os.listdir())
         assert output.is_dir() == (make is Path.mkdir)
     assert os.listdir() == ["a.csv"]
+
+
+def test_output_whose_rejects_cannot_be_replaced_stays(tmp_path, monkeypatch):
+    """On Windows, a file that Excel shows cannot be moved; here, a patch stands for that."""
+    for name in ("a.csv", "a.csv.rejected.csv"):
+        (tmp_path / name).write_text("before")
+    replace = Path.replace
+
+    def keep_rejects(path, target):
+        if path == tmp_path / "a.csv.rejected.csv":
+            raise PermissionError("another program has it open")
+        return replace(path, target)
+
+    monkeypatch.setattr(Path, "replace", keep_rejects)
+    write("wines.csv", MEASURED[:3])
+    with pytest.raises(UserError, match="a.csv cannot be written: another program has it open"):
+        score("wines.csv", "a.csv")
+    assert {path.read_text() for path in tmp_path.glob("a.csv*")} == {"before"}
+    assert len(os.listdir()) == 3
